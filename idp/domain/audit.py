@@ -1,0 +1,54 @@
+"""What is worth remembering: who did what to whom, with which result."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class AuditAction(StrEnum):
+    """Every kind of event; docs/operations.md explains each."""
+
+    LOGIN_SUCCEEDED = "login.succeeded"
+    LOGIN_FAILED = "login.failed"
+    LOGOUT = "logout"
+    CONSENT_GIVEN = "consent.given"
+    CONSENT_DENIED = "consent.denied"
+    GRANT_REVOKED = "grant.revoked"
+    CODE_REPLAYED = "code.replayed"
+    REFRESH_TOKEN_REPLAYED = "refresh_token.replayed"
+    USER_CREATED = "user.created"
+    USER_UPDATED = "user.updated"
+    USER_DISABLED = "user.disabled"
+    USER_ENABLED = "user.enabled"
+    PASSWORD_SET = "password.set"
+    ROLE_GRANTED = "role.granted"
+    CLIENT_CREATED = "client.created"
+    CLIENT_UPDATED = "client.updated"
+    CLIENT_DELETED = "client.deleted"
+    CLIENT_SECRET_ROTATED = "client.secret_rotated"
+    LAB_CREATED = "lab.created"
+    LAB_UPDATED = "lab.updated"
+    LAB_DELETED = "lab.deleted"
+    MEMBERSHIP_CREATED = "membership.created"
+    MEMBERSHIP_UPDATED = "membership.updated"
+    MEMBERSHIP_DELETED = "membership.deleted"
+    SIGNING_KEYS_ROTATED = "signing_keys.rotated"
+    SIGNING_KEY_REVOKED = "signing_key.revoked"
+    KEYS_REWRAPPED = "keys.rewrapped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEvent:
+    """One event; `actor` and `target` are ids such as `u_…`, a client_id or `cli`."""
+
+    id: str
+    at: datetime
+    action: AuditAction
+    actor: str
+    target: str
+    succeeded: bool = True
+    address: str | None = None
+    request_id: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict)

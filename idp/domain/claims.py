@@ -1,0 +1,85 @@
+"""What is released about a user: standard claims by scope, and labs.
+
+Released labs = memberships valid now ∩ the client's `allowed_labs`. Roles are expanded (admin ⊃ member ⊃ viewer),
+because relying parties compare strings exactly.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from idp.domain.client import Client
+from idp.domain.lab import LabMembership, LabStatus
+from idp.domain.user import User
+
+# OpenID Connect Core §5.4.
+SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
+    "profile": (
+        "name",
+        "family_name",
+        "given_name",
+        "middle_name",
+        "nickname",
+        "preferred_username",
+        "profile",
+        "picture",
+        "website",
+        "gender",
+        "birthdate",
+        "zoneinfo",
+        "locale",
+        "updated_at",
+    ),
+    "email": ("email", "email_verified"),
+    "address": ("address",),
+    "phone": ("phone_number", "phone_number_verified"),
+}
+LAB_SCOPES = frozenset({"labs", "groups"})
+
+
+def user_claims(user: User, scope: Iterable[str]) -> dict[str, Any]:
+    """Return the standard claims that the scopes ask for and the account holds (OpenID Connect Core §5.1, §5.4)."""
+    held: dict[str, Any] = {
+        **user.profile,
+        "name": user.name,
+        "email": user.email,
+        "updated_at": int(user.updated_at.timestamp()),
+    }
+    held.setdefault("preferred_username", user.username)
+    if user.email is not None:
+        held["email_verified"] = user.email_verified
+    wanted = (name for token in scope for name in SCOPE_CLAIMS.get(token, ()))
+    return {name: held[name] for name in wanted if held.get(name) is not None}
+
+
+def lab_claims(
+    memberships: Sequence[LabMembership], client: Client, scope: Iterable[str], *, now: datetime
+) -> dict[str, Any]:
+    """Return `labs` (structured) and `groups` (flat `slug:role` strings) as the scopes ask for them."""
+    wanted = LAB_SCOPES.intersection(scope)
+    if not wanted:
+        return {}
+    released = [held for held in memberships if _is_released(held, client, now)]
+    claims: dict[str, Any] = {}
+    if "labs" in wanted:
+        claims["labs"] = [_lab(held) for held in released]
+    if "groups" in wanted:
+        claims["groups"] = [f"{held.lab.slug}:{role}" for held in released for role in held.membership.role.expanded]
+    return claims
+
+
+def _is_released(held: LabMembership, client: Client, now: datetime) -> bool:
+    allowed = client.allowed_labs == "*" or held.lab.slug in client.allowed_labs
+    return allowed and held.lab.status is LabStatus.ACTIVE and held.membership.valid(now=now)
+
+
+def _lab(held: LabMembership) -> dict[str, Any]:
+    lab: dict[str, Any] = {
+        "id": held.lab.id,
+        "slug": held.lab.slug,
+        "name": held.lab.name,
+        "role": str(held.membership.role),
+    }
+    if held.membership.expires_at is not None:
+        lab["exp"] = int(held.membership.expires_at.timestamp())
+    return lab

@@ -1,0 +1,79 @@
+"""What an authorization gives: the grant, and the code and tokens that hang on it.
+
+Revocation marks the grant, and every check reads it, so that one mark ends everything that came from it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grant:
+    """A user's authorization of a client, with how and when the user had signed in.
+
+    An `offline` grant outlives the browser session; any other ends at `expires_at`, when the session does.
+    """
+
+    id: str
+    client_id: str
+    user_id: str
+    scope: str
+    auth_time: datetime
+    acr: str
+    amr: tuple[str, ...]
+    created_at: datetime
+    expires_at: datetime
+    session_id: str | None = None
+    offline: bool = False
+    nonce: str | None = None
+    revoked_at: datetime | None = None
+
+    def valid(self, *, now: datetime) -> bool:
+        """Whether what hangs on the grant still counts at `now`."""
+        return self.revoked_at is None and now < self.expires_at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuthorizationCode:
+    """A single-use code (RFC 6749 §4.1.2), bound to its client, redirect URI and PKCE challenge (RFC 7636)."""
+
+    hash: str
+    grant_id: str
+    redirect_uri: str | None
+    code_challenge: str | None
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshToken:
+    """A refresh token (RFC 6749 §1.5); `used_at` is when it was first exchanged for its successor."""
+
+    hash: str
+    grant_id: str
+    scope: str
+    created_at: datetime
+    expires_at: datetime
+    used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessToken:
+    """An access token (RFC 9068); `claims` records what about its user it released.
+
+    A token of a client acting for itself has no grant and no user.
+    """
+
+    hash: str
+    jti: str
+    client_id: str
+    scope: str
+    audience: str
+    created_at: datetime
+    expires_at: datetime
+    grant_id: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    revoked_at: datetime | None = None

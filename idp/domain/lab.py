@@ -1,0 +1,85 @@
+"""Labs and who belongs to them."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+_SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,38}")
+RESERVED_SLUGS = frozenset({"system", "admin", "root", "all", "none", "me"})
+
+
+class LabRole(StrEnum):
+    """A role in a lab; each role contains those below it: admin ⊃ member ⊃ viewer."""
+
+    ADMIN = "admin"
+    MEMBER = "member"
+    VIEWER = "viewer"
+
+    @property
+    def expanded(self) -> tuple["LabRole", ...]:
+        """The role and all that it contains, highest first."""
+        roles = tuple(LabRole)
+        return roles[roles.index(self) :]
+
+
+class LabStatus(StrEnum):
+    """Whether the lab takes part; an archived one is released to nobody."""
+
+    ACTIVE = "active"
+    ARCHIVED = "archived"
+
+
+class ManagedBy(StrEnum):
+    """Who created a row: `--prune` removes only what an apply file created."""
+
+    APPLY = "apply"
+    ADMIN = "admin"
+
+
+def is_lab_slug(text: str) -> bool:
+    """Whether `text` may name a lab: lower-case letters, digits and single inner hyphens, 39 at most, not reserved."""
+    return _SLUG.fullmatch(text) is not None and len(text) <= 39 and text not in RESERVED_SLUGS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lab:
+    """A research lab; the slug is for display and never changes or returns, relying parties key on the id."""
+
+    id: str
+    slug: str
+    name: str
+    created_at: datetime
+    description: str | None = None
+    homepage: str | None = None
+    contact: str | None = None
+    status: LabStatus = LabStatus.ACTIVE
+    managed_by: ManagedBy = ManagedBy.ADMIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Membership:
+    """One user's role in one lab, for a time; the time is judged on read."""
+
+    lab_id: str
+    user_id: str
+    role: LabRole
+    created_at: datetime
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
+    granted_by: str | None = None
+    managed_by: ManagedBy = ManagedBy.ADMIN
+
+    def valid(self, *, now: datetime) -> bool:
+        """Whether the membership counts at `now`."""
+        return (self.not_before is None or self.not_before <= now) and (
+            self.expires_at is None or now < self.expires_at
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabMembership:
+    """A membership together with its lab, as claims are made of it."""
+
+    lab: Lab
+    membership: Membership

@@ -1,0 +1,81 @@
+"""Access tokens: JWTs for resource servers (RFC 9068), judged here by their row (RFC 6750 §3.1)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from idp.domain.grant import AccessToken, Grant
+from idp.domain.user import User
+from idp.protocol.errors import InsufficientScope, InvalidToken
+
+TYPE = "at+jwt"
+
+
+def access_token_claims(
+    *,
+    issuer: str,
+    sub: str,
+    client_id: str,
+    audience: str,
+    scope: str,
+    jti: str,
+    now: datetime,
+    expires_at: datetime,
+    released: Mapping[str, Any],
+    grant: Grant | None = None,
+) -> dict[str, Any]:
+    """Return the claims of a JWT access token (RFC 9068 §2.2); `released` are the claims about its user."""
+    claims: dict[str, Any] = {
+        "iss": issuer,
+        "sub": sub,
+        "aud": audience,
+        "client_id": client_id,
+        "scope": scope,
+        "iat": int(now.timestamp()),
+        "exp": int(expires_at.timestamp()),
+        "jti": jti,
+        **released,
+    }
+    if grant is not None:
+        # §2.2.1: the same values as in the ID token, on refresh too.
+        claims["auth_time"] = int(grant.auth_time.timestamp())
+        claims["acr"] = grant.acr
+        claims["amr"] = list(grant.amr)
+    return claims
+
+
+def is_live(token: AccessToken, grant: Grant | None, user: User | None, *, now: datetime) -> bool:
+    """Whether an access token counts at `now`: not expired, not revoked, its grant and user still there."""
+    if token.revoked_at is not None or now >= token.expires_at:
+        return False
+    if token.grant_id is None:
+        return True
+    return grant is not None and grant.valid(now=now) and user is not None and user.active
+
+
+def check_scope(token: AccessToken, needed: str) -> None:
+    """Check that the token carries a scope.
+
+    Raises:
+        InsufficientScope: it does not.
+    """
+    if needed not in token.scope.split():
+        raise InsufficientScope
+
+
+def read_bearer_token(authorization: str | None, body: str | None) -> str:
+    """Return the bearer token of a request from its header or its form (RFC 6750 §2).
+
+    Raises:
+        InvalidToken: there is none, two, or it is no bearer token.
+    """
+    if authorization is None:
+        if body is None:
+            raise InvalidToken("No access token was sent.")
+        return body
+    scheme, _, token = authorization.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise InvalidToken("The Authorization header holds no Bearer token.")
+    if body is not None:
+        raise InvalidToken("The access token was sent twice.")
+    return token.strip()

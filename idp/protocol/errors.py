@@ -1,0 +1,148 @@
+"""Refusals of OAuth 2.0 and OpenID Connect, by their registered codes (RFC 6749 §4.1.2.1 and §5.2, OIDC Core §3.1.2.6).
+
+Each has three texts: `error` is the code, `description` a fixed sentence for the client's developer, `detail` goes to
+the log only. What the caller sent is never part of the first two.
+"""
+
+from typing import ClassVar
+
+
+class OAuthError(Exception):
+    """A refusal; `description` may be replaced by another fixed sentence, never by input."""
+
+    error: ClassVar[str]
+    status: ClassVar[int] = 400
+    default_description: ClassVar[str]
+
+    def __init__(self, description: str | None = None, *, detail: str = "") -> None:
+        super().__init__(self.error)
+        self.description = description or self.default_description
+        self.detail = detail
+
+
+class InvalidRequest(OAuthError):
+    """Something is missing, repeated or malformed."""
+
+    error = "invalid_request"
+    default_description = "The request is missing a parameter, repeats one, or is otherwise malformed."
+
+
+class InvalidClient(OAuthError):
+    """Client authentication failed; `challenge` asks for a WWW-Authenticate header (RFC 6749 §5.2)."""
+
+    error = "invalid_client"
+    status = 401
+    default_description = "Client authentication failed: check client_id, secret and authentication method."
+
+    def __init__(self, description: str | None = None, *, detail: str = "", challenge: bool = False) -> None:
+        super().__init__(description, detail=detail)
+        self.challenge = challenge
+
+
+class InvalidGrant(OAuthError):
+    """The code or refresh token does not count, or not for this client."""
+
+    error = "invalid_grant"
+    default_description = "The code or token is invalid, expired, revoked, or was issued to another client."
+
+
+class UnauthorizedClient(OAuthError):
+    """The client is not registered for this."""
+
+    error = "unauthorized_client"
+    default_description = "The client is not registered for this grant or response type."
+
+
+class UnsupportedGrantType(OAuthError):
+    """No such grant here."""
+
+    error = "unsupported_grant_type"
+    default_description = "This grant_type is not supported; see grant_types_supported in the discovery document."
+
+
+class UnsupportedResponseType(OAuthError):
+    """No such response type here."""
+
+    error = "unsupported_response_type"
+    default_description = "This response_type is not supported; see response_types_supported in the discovery document."
+
+
+class InvalidScope(OAuthError):
+    """Nothing that was asked for can be given."""
+
+    error = "invalid_scope"
+    default_description = "The scope is missing, malformed, or not available to this client."
+
+
+class AccessDenied(OAuthError):
+    """The user, or a rule, said no."""
+
+    error = "access_denied"
+    default_description = "The request was denied."
+
+
+class LoginRequired(OAuthError):
+    """The user would have to sign in (OpenID Connect Core §3.1.2.6)."""
+
+    error = "login_required"
+    default_description = "The user has to sign in, and prompt=none forbids asking."
+
+
+class ConsentRequired(OAuthError):
+    """The user would have to consent (OpenID Connect Core §3.1.2.6)."""
+
+    error = "consent_required"
+    default_description = "The user has to consent, and prompt=none forbids asking."
+
+
+class RequestNotSupported(OAuthError):
+    """Request objects by value are not offered (OpenID Connect Core §3.1.2.6)."""
+
+    error = "request_not_supported"
+    default_description = "The request parameter is not supported: send plain parameters."
+
+
+class RequestUriNotSupported(OAuthError):
+    """Request objects by reference are not offered (OpenID Connect Core §3.1.2.6)."""
+
+    error = "request_uri_not_supported"
+    default_description = "The request_uri parameter is not supported: send plain parameters."
+
+
+class RegistrationNotSupported(OAuthError):
+    """Self-issued registration is not offered (OpenID Connect Core §3.1.2.6)."""
+
+    error = "registration_not_supported"
+    default_description = "The registration parameter is not supported."
+
+
+class InvalidToken(OAuthError):
+    """The bearer token does not count (RFC 6750 §3.1)."""
+
+    error = "invalid_token"
+    status = 401
+    default_description = "The access token is unknown, expired or revoked."
+
+
+class InsufficientScope(OAuthError):
+    """The bearer token counts, but not for this (RFC 6750 §3.1)."""
+
+    error = "insufficient_scope"
+    status = 403
+    default_description = "The access token lacks the scope that is needed here."
+
+
+class ServerError(OAuthError):
+    """Something of ours broke (RFC 6749 §4.1.2.1)."""
+
+    error = "server_error"
+    status = 500
+    default_description = "Something went wrong here; try again, and tell the operator if it stays."
+
+
+class TemporarilyUnavailable(OAuthError):
+    """Something of ours is overloaded or restarting (RFC 6749 §4.1.2.1)."""
+
+    error = "temporarily_unavailable"
+    status = 503
+    default_description = "The service is busy or restarting: try again in a moment."

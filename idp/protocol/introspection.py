@@ -1,0 +1,65 @@
+"""Token introspection (RFC 7662)."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from idp.domain.client import Client
+from idp.domain.grant import AccessToken, Grant, RefreshToken
+from idp.domain.user import User
+from idp.protocol.access_token import is_live
+
+INACTIVE: dict[str, Any] = {"active": False}
+
+
+def may_introspect(caller: Client, *, client_id: str, audience: str | None) -> bool:
+    """Whether a token is the caller's business (§4): issued to it, or meant for it."""
+    return caller.client_id in {client_id, audience}
+
+
+def introspect_access_token(
+    token: AccessToken,
+    grant: Grant | None,
+    user: User | None,
+    *,
+    issuer: str,
+    released: Mapping[str, Any],
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the answer about an access token (§2.2); `released` are claims evaluated now, not at issuance."""
+    if not is_live(token, grant, user, now=now):
+        return INACTIVE
+    answer = {
+        "active": True,
+        "iss": issuer,
+        "sub": token.client_id if user is None else user.id,
+        "aud": token.audience,
+        "client_id": token.client_id,
+        "scope": token.scope,
+        "token_type": "Bearer",
+        "iat": int(token.created_at.timestamp()),
+        "exp": int(token.expires_at.timestamp()),
+        "jti": token.jti,
+        **released,
+    }
+    if user is not None:
+        answer["username"] = user.label
+    return answer
+
+
+def introspect_refresh_token(
+    token: RefreshToken, grant: Grant, user: User, *, issuer: str, now: datetime
+) -> dict[str, Any]:
+    """Return the answer about a refresh token; a used one is no longer active."""
+    if token.used_at is not None or now >= token.expires_at or not grant.valid(now=now) or not user.active:
+        return INACTIVE
+    return {
+        "active": True,
+        "iss": issuer,
+        "sub": user.id,
+        "client_id": grant.client_id,
+        "scope": token.scope,
+        "iat": int(token.created_at.timestamp()),
+        "exp": int(token.expires_at.timestamp()),
+        "username": user.label,
+    }

@@ -1,0 +1,40 @@
+"""Client credentials grant (RFC 6749 §4.4): a service acts for itself, and gets no refresh token."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+from idp.domain.client import Client, GrantType
+from idp.protocol.errors import UnauthorizedClient
+from idp.protocol.parameters import Parameters
+from idp.protocol.scope import check_client_scope
+from idp.services.token import GrantContext
+
+
+class ClientCredentialsGrant:
+    """Issues an access token whose subject is the client."""
+
+    grant_type: ClassVar[GrantType] = GrantType.CLIENT_CREDENTIALS
+
+    def __init__(self, context: GrantContext) -> None:
+        self._store = context.store
+        self._issuer = context.issuer
+
+    async def issue(self, client: Client, params: Parameters, *, now: datetime) -> Mapping[str, Any]:
+        """Return the token response (RFC 6749 §4.4.3).
+
+        Raises:
+            UnauthorizedClient: the client keeps no secret (§4.4).
+            InvalidScope: nothing of the requested scope is available to a service.
+        """
+        if client.public:
+            raise UnauthorizedClient
+        scope = check_client_scope(client, params.get("scope"))
+        token, row = await self._issuer.access_token(client, None, scope, now=now)
+        await self._store.commit.append(row)
+        return {
+            "access_token": token,
+            "token_type": "Bearer",
+            "expires_in": int((row.expires_at - now).total_seconds()),
+            "scope": row.scope,
+        }

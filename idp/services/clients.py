@@ -1,0 +1,107 @@
+"""Finding, authenticating and creating clients."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from idp.crypto.opaque import mac, mint_token
+from idp.domain.audit import AuditAction
+from idp.domain.client import Client, ClientSecret
+from idp.domain.clock import Clock
+from idp.protocol.client_authentication import check_client_credentials, read_client_credentials
+from idp.protocol.parameters import Parameters
+from idp.services.audit import audit_event
+from idp.services.installation import DataKeys
+from idp.store.store import Store
+
+# Client settings may be this old; everything about users and tokens is read live.
+CACHE_AGE = timedelta(seconds=5)
+_CACHE_SIZE = 10_000
+
+
+class Clients:
+    """Clients, cached for a few seconds in this process and dropped on writes."""
+
+    def __init__(self, store: Store, keys: DataKeys, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._clock = clock
+        self._cache: dict[str, tuple[datetime, Client]] = {}
+
+    async def find(self, client_id: str) -> Client | None:
+        """Return a client that is served, at most five seconds old; None when there is none or it is disabled."""
+        now = self._clock()
+        held = self._cache.get(client_id)
+        if held is not None and now - held[0] < CACHE_AGE:
+            client: Client | None = held[1]
+        else:
+            # No id is longer, and PostgreSQL refuses NUL.
+            known = len(client_id) <= 2048 and "\x00" not in client_id
+            client = await self._store.find_client(client_id) if known else None
+            self._remember(client_id, client, now)
+        return client if client is not None and client.active else None
+
+    def _remember(self, client_id: str, client: Client | None, now: datetime) -> None:
+        if client is None:
+            self._cache.pop(client_id, None)
+            return
+        if len(self._cache) >= _CACHE_SIZE:
+            self._cache.clear()
+        self._cache[client_id] = (now, client)
+
+    def forget(self, client_id: str) -> None:
+        """Drop a client from this process's cache."""
+        self._cache.pop(client_id, None)
+
+    async def authenticate(self, authorization: str | None, params: Parameters) -> Client:
+        """Return the client that sent this request (RFC 6749 §2.3).
+
+        Raises:
+            InvalidClient, InvalidRequest: see `idp.protocol.client_authentication`.
+        """
+        presented = read_client_credentials(authorization, params)
+        client = await self.find(presented.client_id)
+        return check_client_credentials(
+            client, presented, mac=lambda secret: secret_hash(self._keys, secret), now=self._clock()
+        )
+
+    async def rotate_secret(self, client_id: str, *, overlap: timedelta, actor: str) -> str:
+        """Give the client a new secret and return it; the old ones are accepted for `overlap` longer.
+
+        Raises:
+            NotFound: there is no such client.
+        """
+        secret = mint_token()
+        async with self._store.write() as tx:
+            client = await tx.clients.lock(client_id)
+            now = self._clock()
+            end = now + overlap
+            old = (
+                replace(held, expires_at=end if held.expires_at is None else min(end, held.expires_at))
+                for held in client.secrets
+                if held.valid(now=now)
+            )
+            new = ClientSecret(hash=secret_hash(self._keys, secret), created_at=now)
+            await tx.clients.save(replace(client, secrets=(new, *old), updated_at=now))
+            await tx.audit_events.add(
+                audit_event(AuditAction.CLIENT_SECRET_ROTATED, actor=actor, target=client_id, now=now)
+            )
+        self.forget(client_id)
+        return secret
+
+
+def secret_hash(keys: DataKeys, secret: str) -> str:
+    """Return how a client secret is stored."""
+    return mac(keys.lookup, f"client-secret:{secret}")
+
+
+def metadata_of(client: Client) -> Mapping[str, Any]:
+    """Return a client's public settings by their RFC 7591 names, without secrets and without what is at its default."""
+    defaults = Client(client_id="", client_name="", created_at=client.created_at, updated_at=client.updated_at)
+    hidden = {"secrets", "created_at", "updated_at", "managed_by"}
+    return {
+        name: getattr(client, name)
+        for name in Client.__dataclass_fields__
+        if name not in hidden and getattr(client, name) != getattr(defaults, name)
+    }

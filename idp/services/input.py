@@ -1,0 +1,157 @@
+"""What people type or write into files: one base for the input models of users, labs, memberships and clients.
+
+Every fault is a short clause about one field, such as "it has a fragment", so that a form can show it beside the field
+and `idp apply` behind file, line and field.
+"""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic_core import ErrorDetails
+
+from idp.protocol.redirect_uri import is_safe_uri_text
+
+# The way to a field: names and positions, as in ("redirect_uris", 1).
+Place = tuple[str | int, ...]
+
+_EMAIL = re.compile(r"[^\s@\"(),:;<>\[\]\\]{1,64}@(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_])(?:\.(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_]))*")
+_FAULTS = {
+    "missing": "it is missing",
+    "string_type": "it must be text; put numbers in quotes",
+    "string_too_long": "it must have at most {max_length} characters",
+    "bool_type": "it must be true or false",
+    "bool_parsing": "it must be true or false",
+    "int_type": "it must be a whole number",
+    "greater_than_equal": "it must be at least {ge}",
+    "less_than_equal": "it must be at most {le}",
+    "tuple_type": "it must be a list",
+    "enum": "it must be {expected}",
+    "model_type": "it must be a mapping of names to values",
+    "model_attributes_type": "it must be a mapping of names to values",
+    "value_error": "{error}",
+}
+
+
+class InputRefused(Exception):
+    """Input is refused: `faults` says for each place why, without repeating what may be secret."""
+
+    def __init__(self, faults: Mapping[Place, str]) -> None:
+        self.faults = dict(faults)
+        super().__init__("; ".join(f"{place_text(place)}: {fault}" for place, fault in self.faults.items()))
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """A sentence for each field, as pages show it."""
+        return {place_text(place): f"{fault[:1].upper()}{fault[1:]}." for place, fault in self.faults.items()}
+
+
+class Input(BaseModel):
+    """Base of the input models; `read` makes them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+    refused: ClassVar[type[InputRefused]] = InputRefused
+    # Fields of the design that this version does not have yet, so that nobody searches for a typing error.
+    unsupported: ClassVar[frozenset[str]] = frozenset()
+
+    @classmethod
+    def read(cls, raw: object) -> Self:
+        """Return the validated input.
+
+        Raises:
+            InputRefused: with every fault.
+        """
+        try:
+            return cls.model_validate(raw)
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False)
+            raise cls.refused({detail["loc"]: cls._fault(detail) for detail in details}) from None
+
+    @classmethod
+    def _fault(cls, detail: ErrorDetails) -> str:
+        if detail["type"] == "extra_forbidden":
+            name = str(detail["loc"][-1])
+            return "it is not supported by this version" if name in cls.unsupported else unknown_name(name, cls._names())
+        template = _FAULTS.get(detail["type"], "it is not valid")
+        return template.format(**detail.get("ctx", {})).replace("'", "")
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        return list(cls.model_fields)
+
+
+def unknown_name(name: str, known: list[str]) -> str:
+    """Return the clause about a name that is not known, with the one that was probably meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"it is not known here; did you mean {near[0]}?" if near else f"it is not known here: use {', '.join(known)}"
+
+
+def place_text(place: Place) -> str:
+    """Return a place as people write it: `clients[0].redirect_uris[1]`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).removeprefix(".")
+
+
+def _check_text(text: str, *, lines: bool = False) -> str:
+    if not text.strip():
+        raise ValueError("it is empty")
+    # Control characters, NUL among them, and halves of surrogate pairs, which no database stores.
+    if any(unicodedata.category(mark) in {"Cc", "Cs"} and not (lines and mark in "\r\n") for mark in text):
+        raise ValueError("it holds control characters")
+    return text
+
+
+def _check_email(text: str) -> str:
+    text = text.lower()
+    if len(text) > 254 or _EMAIL.fullmatch(_check_text(text)) is None:
+        raise ValueError("it is not an e-mail address")
+    return text
+
+
+def _check_web_address(uri: str) -> str:
+    parts = _split(uri)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it must be an address that begins with https:// or http://")
+    return uri
+
+
+def _check_origin(origin: str) -> str:
+    parts = _split(origin)
+    if parts is None or parts.scheme not in {"http", "https"} or origin != f"{parts.scheme}://{parts.netloc}".lower():
+        raise ValueError("it must be an origin in lower case, such as https://app.example.org, without a path")
+    return origin
+
+
+def _split(uri: str) -> Any:
+    try:
+        parts = urlsplit(uri)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts if is_safe_uri_text(uri) and "@" not in parts.netloc else None
+
+
+def longest(characters: int) -> AfterValidator:
+    """Return the validator of a greatest length."""
+
+    def check(text: str) -> str:
+        if len(text) > characters:
+            raise ValueError(f"it must have at most {characters} characters")
+        return text
+
+    return AfterValidator(check)
+
+
+def _stripped(value: object) -> object:
+    return value.strip() if isinstance(value, str) else value
+
+
+Text = Annotated[str, BeforeValidator(_stripped), AfterValidator(_check_text), longest(300)]
+Lines = Annotated[str, AfterValidator(lambda text: _check_text(text, lines=True)), longest(2000)]
+Email = Annotated[str, BeforeValidator(_stripped), AfterValidator(_check_email)]
+WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+Origin = Annotated[str, AfterValidator(_check_origin)]

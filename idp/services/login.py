@@ -1,0 +1,98 @@
+"""Signing in with a password."""
+
+from dataclasses import replace
+
+from idp.crypto.password import PasswordHasher
+from idp.domain.audit import AuditAction
+from idp.domain.clock import Clock
+from idp.domain.credential import Credential, CredentialKind
+from idp.domain.session import Session
+from idp.domain.user import User
+from idp.observe.metrics import Metrics
+from idp.services.audit import audit_event
+from idp.services.sessions import Sessions, SignedIn, continued
+from idp.store.store import Store
+
+MAX_PASSWORD_CHARS = 1024
+MAX_IDENTIFIER_CHARS = 320
+# Signed in with a password and nothing more: no assurance framework is claimed (OpenID Connect Core §2, `acr`).
+ACR_PASSWORD = "1"
+AMR_PASSWORD = ("pwd",)
+
+
+class LoginFailed(Exception):
+    """Unknown account, wrong password or disabled account: one message and one duration for all."""
+
+
+class Login:
+    """Checks passwords and starts sessions."""
+
+    def __init__(
+        self, store: Store, sessions: Sessions, hasher: PasswordHasher, clock: Clock, metrics: Metrics
+    ) -> None:
+        self._store = store
+        self._sessions = sessions
+        self._hasher = hasher
+        self._clock = clock
+        self._metrics = metrics
+
+    async def with_password(
+        self, identifier: str, password: str, *, previous: SignedIn | None, user_agent: str | None
+    ) -> str:
+        """Sign in and return the cookie of the new session; the browser's previous one ends.
+
+        Raises:
+            LoginFailed: it was not the right account and password.
+            HashingBusy: too many sign-ins wait already.
+        """
+        user, credential = await self._find(identifier.strip(), password)
+        encoded = None if credential is None else credential.secret
+        check = await self._hasher.verify(encoded, password[:MAX_PASSWORD_CHARS])
+        if user is None or credential is None or not check.matches or not user.active:
+            await self._refuse(user)
+            raise LoginFailed
+        rehashed = await self._hasher.hash(password) if check.rehash else None
+        cookie, session = self._sessions.start(user, acr=ACR_PASSWORD, amr=AMR_PASSWORD, user_agent=user_agent)
+        await self._save(user, credential, rehashed, session, previous)
+        self._metrics.login("password", "succeeded")
+        return cookie
+
+    async def _find(self, identifier: str, password: str) -> tuple[User | None, Credential | None]:
+        if len(identifier) > MAX_IDENTIFIER_CHARS or len(password) > MAX_PASSWORD_CHARS or "\x00" in identifier:
+            return None, None
+        async with self._store.read() as tx:
+            user = await tx.users.find_by_identifier(identifier)
+            if user is None:
+                return None, None
+            return user, await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
+
+    async def _refuse(self, user: User | None) -> None:
+        # The address that was typed is not kept: people type their password into the wrong field.
+        target = "unknown" if user is None else user.id
+        await self._store.commit.append(
+            audit_event(AuditAction.LOGIN_FAILED, actor="anonymous", target=target, now=self._clock(), succeeded=False)
+        )
+        self._metrics.login("password", "failed")
+
+    async def _save(
+        self, user: User, credential: Credential, rehashed: str | None, session: Session, previous: SignedIn | None
+    ) -> None:
+        now = session.created_at
+        event = audit_event(
+            AuditAction.LOGIN_SUCCEEDED, actor=user.id, target=session.id, now=now, amr=list(session.amr)
+        )
+        if previous is None and rehashed is None:
+            await self._store.commit.append(session, event)
+            return
+        async with self._store.write() as tx:
+            if rehashed is not None:
+                await tx.credentials.save(replace(credential, secret=rehashed))
+            same = continued(session, None if previous is None else previous.session)
+            if same.id != session.id:
+                await tx.sessions.save(same)
+            else:
+                if previous is not None:
+                    await tx.sessions.end(previous.session.id, now=now)
+                    await tx.grants.revoke_session(previous.session.id, now=now)
+                await tx.sessions.add(session)
+            await tx.audit_events.add(replace(event, target=same.id))

@@ -1,0 +1,127 @@
+"""Refresh token grant (RFC 6749 §6) with idempotent rotation."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from idp.crypto.opaque import derive_successor, hash_token
+from idp.domain.audit import AuditAction
+from idp.domain.client import Client, GrantType
+from idp.domain.grant import AccessToken, Grant, RefreshToken
+from idp.protocol.errors import InvalidGrant
+from idp.protocol.parameters import Parameters
+from idp.protocol.refresh_token import RefreshTokenReplayed, Rotation, refresh
+from idp.protocol.scope import check_narrower
+from idp.services.audit import audit_event
+from idp.services.token import GrantContext
+from idp.services.token_issuer import TokenIssuer
+
+
+class RefreshTokenGrant:
+    """Exchanges a refresh token for its successor; a retry within the grace gets the same one."""
+
+    grant_type: ClassVar[GrantType] = GrantType.REFRESH_TOKEN
+
+    def __init__(self, context: GrantContext) -> None:
+        self._store = context.store
+        self._issuer = context.issuer
+        self._keys = context.keys
+
+    async def issue(self, client: Client, params: Parameters, *, now: datetime) -> Mapping[str, Any]:
+        """Return the token response.
+
+        Raises:
+            InvalidRequest: there is no refresh token.
+            InvalidGrant: the refresh token does not count.
+            InvalidScope: the scope is wider than what was granted.
+        """
+        presented = params.require("refresh_token")
+        successor = derive_successor(self._keys.refresh, presented)
+        held, grant, rotation = await self._decide(presented, successor, client, now)
+        scope = check_narrower(held.scope, params.get("scope"))
+        token, row = await self._issuer.access_token(client, grant, scope, now=now)
+        if rotation is Rotation.ROTATE:
+            following = refresh_token_row(grant, successor, held.scope, ttl=self._issuer.times.refresh_token, now=now)
+            if not await self._store.commit.consume(RefreshToken, held.hash, now=now, then=(following, row)):
+                # Somebody else was first with the same token: a retry, judged by what is stored now.
+                rotation = (await self._decide(presented, successor, client, now))[2]
+        if rotation is Rotation.REPEAT:
+            await self._store.commit.append(row)
+        return await user_token_response(
+            self._issuer,
+            client,
+            grant,
+            access_token=(token, row),
+            refresh_token=successor,
+            first=False,
+            now=now,
+        )
+
+    async def _decide(
+        self, presented: str, successor: str, client: Client, now: datetime
+    ) -> tuple[RefreshToken, Grant, Rotation]:
+        issued = await self._store.find_refresh_token(hash_token(presented))
+        if issued is None or issued.grant is None or issued.user is None:
+            raise InvalidGrant(detail="unknown refresh token")
+        token, grant = issued.item, issued.grant
+        following = None if token.used_at is None else await self._store.find_refresh_token(hash_token(successor))
+        try:
+            rotation = refresh(
+                token,
+                grant,
+                issued.user,
+                client,
+                successor=None if following is None else following.item,
+                grace=self._issuer.times.refresh_grace,
+                now=now,
+            )
+        except RefreshTokenReplayed as error:
+            async with self._store.write() as tx:
+                await tx.grants.revoke(grant.id, now=now)
+                event = audit_event(
+                    AuditAction.REFRESH_TOKEN_REPLAYED,
+                    actor=client.client_id,
+                    target=grant.id,
+                    now=now,
+                    succeeded=False,
+                    reason=error.detail,
+                )
+                await tx.audit_events.add(event)
+            raise
+        return token, grant, rotation
+
+
+def refresh_token_row(grant: Grant, token: str, scope: str, *, ttl: timedelta, now: datetime) -> RefreshToken:
+    """Return the row of a refresh token, which ends no later than its grant."""
+    return RefreshToken(
+        hash=hash_token(token),
+        grant_id=grant.id,
+        scope=scope,
+        created_at=now,
+        expires_at=min(grant.expires_at, now + ttl),
+    )
+
+
+async def user_token_response(
+    issuer: TokenIssuer,
+    client: Client,
+    grant: Grant,
+    *,
+    access_token: tuple[str, AccessToken],
+    refresh_token: str | None,
+    first: bool,
+    now: datetime,
+) -> dict[str, Any]:
+    """Return the token response about a user (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3 and §12.2)."""
+    token, row = access_token
+    response: dict[str, Any] = {
+        "access_token": token,
+        "token_type": "Bearer",
+        "expires_in": int((row.expires_at - now).total_seconds()),
+        "scope": row.scope,
+    }
+    if refresh_token is not None:
+        response["refresh_token"] = refresh_token
+    if "openid" in row.scope.split():
+        response["id_token"] = await issuer.id_token(client, grant, for_access_token=token, with_nonce=first, now=now)
+    return response

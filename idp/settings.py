@@ -1,0 +1,350 @@
+"""Settings: frozen values from the environment and `idp.toml`, refused with a clear line when wrong."""
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+PREFIX = "IDP_"
+_CONFIG = "IDP_CONFIG"
+_ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+# What Kubernetes puts into a container for every service called idp or idp-something; we never gave these values.
+_KUBERNETES = re.compile(
+    r"IDP_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_PORT = re.compile(r"IDP_(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*")
+_WRONG = {
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a smaller whole number",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be {expected}",
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "string_too_long": "must have at most {max_length} characters",
+    "path_type": "must be a path",
+    "extra_forbidden": "is not a setting",
+    "value_error": "{error}",
+}
+
+
+class SettingsError(Exception):
+    """The settings are refused; the text has one line per problem and never a secret."""
+
+
+def _parse_issuer(issuer: str) -> tuple[str, str, int]:
+    """Split an issuer into scheme, host and port (OpenID Connect Discovery §2, narrowed to an origin).
+
+    Raises:
+        ValueError: it is not an origin in its canonical form, or it is plain http beyond loopback.
+    """
+    match = _ISSUER.fullmatch(issuer)
+    if match is None:
+        _, _, rest = issuer.partition("://")
+        if issuer != issuer.lower():
+            raise ValueError("must be in lower case")
+        if rest.endswith("/") and rest.count("/") == 1:
+            raise ValueError("must not end with a slash: leave it out")
+        if any(mark in rest for mark in "/?#@"):
+            raise ValueError("must be scheme, host and port only: leave out user, path, query and fragment")
+        raise ValueError("must be an address such as https://id.example.org or http://localhost:8000")
+    scheme, host, port = match.groups()
+    if scheme == "http" and host not in _LOOPBACK:
+        raise ValueError("must use https: plain http is accepted only for localhost, 127.0.0.1 and [::1]")
+    if port is not None and int(port) == _DEFAULT_PORTS[scheme]:
+        raise ValueError(f"must leave out the port {port}, which {scheme} implies: browsers leave it out, too")
+    if port is not None and int(port) > 65535:
+        raise ValueError("must have a port of at most 65535")
+    return scheme, host, int(port) if port else _DEFAULT_PORTS[scheme]
+
+
+def is_loopback(issuer: str) -> bool:
+    """Whether a valid issuer lives on this machine alone."""
+    return _parse_issuer(issuer)[1] in _LOOPBACK
+
+
+def _default_listen_port(validated: dict[str, Any]) -> int:
+    issuer = validated["issuer"]
+    return _parse_issuer(issuer)[2] if is_loopback(issuer) else 8000
+
+
+def _driver_url(url: str) -> str:
+    """Put the async driver into a database URL; its errors never repeat the URL, which may hold a password."""
+    scheme, separator, rest = url.partition("://")
+    dialect, plus, driver = scheme.partition("+")
+    if not separator or dialect not in _DRIVERS or (plus and not driver):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if dialect == "sqlite":
+        if not rest.startswith("/"):
+            raise ValueError("needs three slashes before the file, as in sqlite:///var/idp.db")
+        if rest.partition("?")[0] in {"/", "/:memory:"}:
+            raise ValueError("must name a file, as in sqlite:///var/idp.db: data in memory would be lost")
+    return f"{_DRIVERS[dialect].partition('+')[0]}+{driver}://{rest}" if driver else f"{_DRIVERS[dialect]}://{rest}"
+
+
+def _without_password(url: str) -> str:
+    # Greedy up to the last @, because an unescaped password may hold one itself.
+    shown = re.sub(r"(?<=://)([^:/@?]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:passw|secret)[^=&]*=)[^&]*", r"\1***", shown)
+
+
+class Settings(BaseSettings):
+    """Every setting, validated; make it with `load_settings`. Relative paths start at the working directory."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+
+    issuer: str = Field(
+        default="http://localhost:8000", description="Public address of the server: scheme, host and port"
+    )
+    listen_host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on")
+    listen_port: int = Field(default_factory=_default_listen_port, ge=1, le=65535, description="Port to listen on")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+        default=(), description="Addresses and networks of proxies whose forwarding headers are believed"
+    )
+    max_body_bytes: int = Field(default=65536, ge=1024, le=16_777_216, description="Largest request body")
+    drain_seconds: int = Field(
+        default=20, ge=0, le=600, description="Time that running requests get when the server stops"
+    )
+
+    database_url: SecretStr = Field(
+        default=SecretStr("sqlite:///var/idp.db"),
+        description="Database: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME",
+    )
+    database_pool_size: int = Field(default=5, ge=1, le=1000, description="Database connections of each worker")
+    database_statement_timeout_seconds: float = Field(
+        default=10, ge=0.1, le=3600, description="Time after which a database statement is given up"
+    )
+    workers: int = Field(default=1, ge=1, le=256, description="Server processes; more than one needs PostgreSQL")
+
+    keys_dir: Path = Field(default=Path("keys"), description="Folder of the key-encryption key's file")
+    key_encryption_key: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        default=None, description="The key-encryption key itself, instead of the file in the folder of keys"
+    )
+    key_rotation_days: int = Field(
+        default=90, ge=0, le=3650, description="Age at which signing keys rotate; 0: only by hand"
+    )
+    jwks_max_age_seconds: int = Field(
+        default=900, ge=0, le=86_400, description="Time for which clients may cache the JWKS"
+    )
+
+    service_name: str = Field(default="Lab ID", min_length=1, max_length=80, description="Name that pages show")
+    code_ttl_seconds: int = Field(default=60, ge=1, le=60, description="Lifetime of an authorization code")
+    access_token_ttl_seconds: int = Field(default=600, ge=10, le=86_400, description="Lifetime of an access token")
+    id_token_ttl_seconds: int = Field(default=600, ge=10, le=86_400, description="Lifetime of an ID token")
+    refresh_token_ttl_seconds: int = Field(
+        default=2_592_000, ge=60, le=315_360_000, description="Lifetime of a refresh token (default: 30 days)"
+    )
+    refresh_grace_seconds: int = Field(
+        default=10,
+        ge=0,
+        le=300,
+        description="Time in which a used refresh token still gives the same successor, for retries",
+    )
+    session_ttl_seconds: int = Field(
+        default=604_800, ge=60, le=31_536_000, description="Lifetime of a sign-in in the browser (default: 7 days)"
+    )
+    session_idle_seconds: int = Field(
+        default=28_800, ge=60, le=31_536_000, description="Time after which an unused sign-in ends (default: 8 hours)"
+    )
+    interaction_ttl_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="Time in which a person may finish signing in"
+    )
+
+    password_min_length: int = Field(default=8, ge=8, le=64, description="Shortest password that people may choose")
+    argon2_memory_kib: int = Field(default=19_456, ge=32, le=4_194_304, description="Memory of one password hash")
+    argon2_time_cost: int = Field(default=2, ge=1, le=100, description="Passes of one password hash")
+    argon2_threads: int = Field(
+        default=2, ge=1, le=64, description="Password hashes that each worker computes at a time"
+    )
+    argon2_queue_limit: int = Field(
+        default=64, ge=1, le=10_000, description="Password hashes that may wait; past it people are asked to try again"
+    )
+
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="json, console, or auto: console on a terminal, else json"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least level that is logged: debug, info, warning or error"
+    )
+    access_log: Literal["none", "errors", "all"] = Field(
+        default="errors", description="Requests that are logged: none, errors or all"
+    )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from the caller alone: `load_settings` reads the environment that it is given and the file."""
+        return (init_settings,)
+
+    @field_validator("issuer")
+    @classmethod
+    def _check_issuer(cls, issuer: str) -> str:
+        _parse_issuer(issuer)
+        return issuer
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _parse_networks(cls, value: object) -> object:
+        items = value.split(",") if isinstance(value, str) else value
+        if not isinstance(items, list | tuple):
+            raise ValueError("must be a list of addresses and networks")
+        networks = []
+        for item in filter(None, (str(item).strip() for item in items)):
+            try:
+                networks.append(ip_network(item))
+            except ValueError as error:
+                if "host bits" in str(error):
+                    raise ValueError(
+                        f"has an address inside a network: write {ip_network(item, strict=False)}"
+                    ) from None
+                raise ValueError("must be addresses or networks such as 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
+        return tuple(networks)
+
+    @field_validator("database_url")
+    @classmethod
+    def _check_database_url(cls, url: SecretStr) -> SecretStr:
+        _driver_url(url.get_secret_value())
+        return url
+
+    @field_validator("workers")
+    @classmethod
+    def _check_workers(cls, workers: int, info: ValidationInfo) -> int:
+        url: SecretStr | None = info.data.get("database_url")
+        if workers > 1 and url is not None and url.get_secret_value().startswith("sqlite"):
+            raise ValueError("must be 1: SQLite serves one worker; use PostgreSQL (IDP_DATABASE_URL)")
+        return workers
+
+    @field_validator("session_idle_seconds")
+    @classmethod
+    def _check_session_idle(cls, idle: int, info: ValidationInfo) -> int:
+        if idle > info.data.get("session_ttl_seconds", idle):
+            raise ValueError("must not be longer than IDP_SESSION_TTL_SECONDS")
+        return idle
+
+    @property
+    def database_driver_url(self) -> str:
+        """The database URL with its async driver; it may hold a password."""
+        return _driver_url(self.database_url.get_secret_value())
+
+    def describe(self) -> dict[str, str]:
+        """Every setting by the name of its variable, as text that is safe to show: without secrets and passwords."""
+        shown = {PREFIX + name.upper(): str(getattr(self, name)) for name in type(self).model_fields}
+        shown["IDP_DATABASE_URL"] = _without_password(self.database_url.get_secret_value())
+        shown["IDP_TRUSTED_PROXIES"] = ",".join(map(str, self.trusted_proxies))
+        return shown
+
+
+def load_settings(
+    environ: Mapping[str, str] | None = None, *, cwd: Path | None = None, **overrides: object
+) -> Settings:
+    """Read the settings: overrides win over the environment, that wins over the file, that over the defaults.
+
+    An override of None and an empty variable count as absent. `cwd` is where relative paths start and `./idp.toml`
+    is looked for; by default the working directory.
+
+    Raises:
+        SettingsError: a name is unknown, a value is wrong or the file cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    cwd = (cwd or Path()).absolute()
+    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | {_CONFIG}
+    problems = [
+        _unknown(name, known)
+        for name, value in sorted(variables.items())
+        if name not in known and not _KUBERNETES.fullmatch(name) and not _KUBERNETES_PORT.fullmatch(f"{name}={value}")
+    ]
+    path = cwd / variables.get(_CONFIG, "idp.toml")
+    in_file = _read_file(path, required=_CONFIG in variables)
+    problems += [
+        f"{_unknown(key, Settings.model_fields)} ({path})" for key in in_file if key not in Settings.model_fields
+    ]
+
+    environment = EnvSettingsSource(Settings)
+    environment.env_vars = {name.lower(): value for name, value in variables.items() if name in known}
+    given = environment() | {name: value for name, value in overrides.items() if value is not None}
+    values = {name: value for name, value in in_file.items() if name in Settings.model_fields} | given
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_input=False)
+        problems += [
+            _problem(detail, path if detail["loc"][0] in in_file.keys() - given.keys() else None)
+            for detail in details
+            # The listening port comes from the issuer: without that there is nothing wrong with it.
+            if detail["type"] != "default_factory_not_called"
+        ]
+    else:
+        if not problems:
+            return settings.model_copy(update=_anchored(settings, cwd))
+    raise SettingsError("\n".join(problems))
+
+
+def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
+    if not path.is_file():
+        if required:
+            raise SettingsError(f"{_CONFIG}: there is no file {path}; create it or unset the variable")
+        return {}
+    try:
+        return TomlConfigSettingsSource(Settings, path).toml_data
+    except UnicodeDecodeError:
+        raise SettingsError(f"{_CONFIG}: {path} is not valid TOML: write it in UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        # Only the place: the rest of the parser's text may repeat a piece of the file.
+        place = re.search(r"\(at [^()]*\)$", str(error))
+        raise SettingsError(f"{_CONFIG}: {path} is not valid TOML {place[0] if place else ''}".rstrip()) from None
+    except OSError as error:
+        raise SettingsError(f"{_CONFIG}: {path} cannot be read: {error.strerror}") from None
+
+
+def _unknown(name: str, known: Mapping[str, object] | set[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting; " + (f"did you mean {near[0]}?" if near else "docs/settings.md lists them all")
+
+
+def _problem(detail: ErrorDetails, path: Path | None) -> str:
+    """One line for one error of the model, without the value, which may be a secret."""
+    name = str(detail["loc"][0])
+    wrong = _WRONG.get(detail["type"], "is not valid").format(**detail.get("ctx", {}))
+    source = f" ({name} in {path})" if path else ""
+    default = Settings.model_fields[name].default if name in Settings.model_fields else None
+    usual = f"; by default {default}" if isinstance(default, str | int | float | Path) else ""
+    return f"{PREFIX}{name.upper()}{source} {wrong}{usual}"
+
+
+def _anchored(settings: Settings, cwd: Path) -> dict[str, object]:
+    """Paths made absolute, so that a later change of directory does not move them."""
+    scheme, _, rest = settings.database_url.get_secret_value().partition(":///")
+    update: dict[str, object] = {"keys_dir": cwd / settings.keys_dir}
+    if scheme.startswith("sqlite") and not rest.startswith("file:"):
+        update["database_url"] = SecretStr(f"{scheme}:///{cwd / rest}")
+    return update

@@ -1,0 +1,175 @@
+"""Grants, and what hangs on them: codes, refresh tokens and access tokens."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, select, update
+
+from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
+from idp.domain.user import User
+from idp.store.columns import Document, Instant, TupleOf, any_of, many, metadata
+from idp.store.database import Database
+from idp.store.mapping import Mapping
+from idp.store.repository import Repository, columns_of
+from idp.store.users import USERS, users
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("client_id", String(2048), ForeignKey("clients.client_id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", String(64)),
+    Column("scope", Text, nullable=False),
+    Column("auth_time", Instant, nullable=False),
+    Column("acr", String(200), nullable=False),
+    Column("amr", TupleOf(), nullable=False),
+    Column("nonce", Text),
+    Column("offline", Boolean, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+Index(None, grants.c.user_id)
+Index(None, grants.c.client_id)
+Index(None, grants.c.session_id)
+Index(None, grants.c.expires_at)
+
+
+def _hangs_on_grant(*, nullable: bool = False) -> Column[Any]:
+    return Column("grant_id", String(40), ForeignKey("grants.id", ondelete="CASCADE"), nullable=nullable)
+
+
+authorization_codes = Table(
+    "authorization_codes",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _hangs_on_grant(),
+    Column("redirect_uri", Text),
+    Column("code_challenge", String(128)),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+Index(None, authorization_codes.c.grant_id)
+Index(None, authorization_codes.c.expires_at)
+
+refresh_tokens = Table(
+    "refresh_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    _hangs_on_grant(),
+    Column("scope", Text, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("used_at", Instant),
+)
+Index(None, refresh_tokens.c.grant_id)
+Index(None, refresh_tokens.c.expires_at)
+
+# No foreign key to clients: it would lock the client's row for each token; a deleted client is noticed on use.
+access_tokens = Table(
+    "access_tokens",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("jti", String(40), nullable=False),
+    _hangs_on_grant(nullable=True),
+    Column("client_id", String(2048), nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("audience", Text, nullable=False),
+    Column("claims", Document, nullable=False),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+    Column("revoked_at", Instant),
+)
+Index(None, access_tokens.c.grant_id)
+Index(None, access_tokens.c.expires_at)
+
+GRANTS = Mapping(Grant, grants)
+AUTHORIZATION_CODES = Mapping(AuthorizationCode, authorization_codes)
+REFRESH_TOKENS = Mapping(RefreshToken, refresh_tokens)
+ACCESS_TOKENS = Mapping(AccessToken, access_tokens)
+
+T = TypeVar("T", AuthorizationCode, RefreshToken, AccessToken)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued(Generic[T]):
+    """A code or token as it stands now, with its grant and its user; a client's own token has neither."""
+
+    item: T
+    grant: Grant | None
+    user: User | None
+
+
+def issued_reader(
+    database: Database, mapping: Mapping[T]
+) -> Callable[[Sequence[str]], Awaitable[dict[str, Issued[T]]]]:
+    """Return a reader of many codes or tokens by their hashes, each with its grant and user, in one query."""
+    dialect = database.dialect
+    table = mapping.table
+    query = (
+        select(*columns_of(mapping, GRANTS, USERS))
+        .select_from(table.outerjoin(grants, table.c.grant_id == grants.c.id).outerjoin(users))
+        .where(any_of(table.c.hash, "hashes", dialect))
+    )
+    end_of_item = len(mapping.columns)
+    end_of_grant = end_of_item + len(GRANTS.columns)
+
+    async def read(hashes: Sequence[str]) -> dict[str, Issued[T]]:
+        async with database.read() as connection:
+            rows = (await connection.execute(query, {"hashes": many(hashes, dialect)})).fetchall()
+        found: dict[str, Issued[T]] = {}
+        for row in rows:
+            item = mapping.from_row(row[:end_of_item])
+            found[item.hash] = Issued(
+                item=item,
+                grant=GRANTS.from_optional_row(row[end_of_item:end_of_grant]),
+                user=USERS.from_optional_row(row[end_of_grant:]),
+            )
+        return found
+
+    return read
+
+
+class Grants(Repository[Grant]):
+    """Grants by id."""
+
+    mapping = GRANTS
+
+    async def revoke(self, grant_id: str, *, now: datetime) -> bool:
+        """Revoke a grant with all that hangs on it; False when it was revoked before."""
+        query = update(grants).where(grants.c.id == grant_id, grants.c.revoked_at.is_(None)).values(revoked_at=now)
+        return bool((await self.connection.execute(query)).rowcount)
+
+    async def revoke_session(self, session_id: str, *, now: datetime) -> int:
+        """Revoke what a session gave and was not meant to outlive it; return how many grants that were."""
+        query = update(grants).where(
+            grants.c.session_id == session_id, grants.c.offline.is_(False), grants.c.revoked_at.is_(None)
+        )
+        return (await self.connection.execute(query.values(revoked_at=now))).rowcount
+
+
+class AuthorizationCodes(Repository[AuthorizationCode]):
+    """Codes by hash."""
+
+    mapping = AUTHORIZATION_CODES
+
+
+class RefreshTokens(Repository[RefreshToken]):
+    """Refresh tokens by hash."""
+
+    mapping = REFRESH_TOKENS
+
+
+class AccessTokens(Repository[AccessToken]):
+    """Access tokens by hash."""
+
+    mapping = ACCESS_TOKENS
+
+    async def revoke(self, token_hash: str, *, now: datetime) -> bool:
+        """Revoke one access token; False when it was revoked before."""
+        query = update(access_tokens).where(access_tokens.c.hash == token_hash, access_tokens.c.revoked_at.is_(None))
+        return bool((await self.connection.execute(query.values(revoked_at=now))).rowcount)

@@ -1,0 +1,183 @@
+"""Many concurrent writers share one transaction, and each is answered only after its own row is committed.
+
+A flush is one transaction: first every `consume` as one UPDATE per table, then the rows of the winners. While it runs,
+further operations gather for the next. On a statement error the flush is rolled back and each operation is tried
+alone, so that a bad row fails only itself. When the outcome of a commit is unknown, nobody is told of success and
+nothing is tried again.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Table, bindparam, insert, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from idp.store.columns import Instant, any_of, many, metadata
+from idp.store.database import Database
+from idp.store.errors import Rejected, StoreError, Unavailable, UnknownOutcome
+from idp.store.mapping import mapping_of
+
+
+@dataclass(slots=True, eq=False)
+class _Operation:
+    rows: Sequence[tuple[Table, dict[str, Any]]]
+    done: asyncio.Future[bool]
+    consumes: tuple[Table, str] | None = None
+    now: datetime | None = None
+    won: bool = field(default=True)
+
+
+class GroupCommit:
+    """Appends rows and consumes single-use rows, many callers at a time.
+
+    `on_flush` is told the size of each batch.
+    """
+
+    def __init__(
+        self, database: Database, *, max_batch: int = 256, on_flush: Callable[[int], None] = lambda size: None
+    ) -> None:
+        self._database = database
+        self._max_batch = max_batch
+        self._on_flush = on_flush
+        self._queue: deque[_Operation] = deque()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closed = False
+        self._consume_statements: dict[Table, Any] = {}
+        self._order = {table: position for position, table in enumerate(metadata.sorted_tables)}
+
+    @property
+    def depth(self) -> int:
+        """How many operations wait."""
+        return len(self._queue)
+
+    async def append(self, *values: object) -> None:
+        """Insert values together and return once they are committed.
+
+        Raises:
+            Conflict: a key exists already, or a value refers to something that is gone; nothing was saved.
+            Rejected: the database refused a value; nothing was saved.
+            Unavailable: nothing was saved.
+            UnknownOutcome: they may or may not have been saved.
+        """
+        await self._enqueue(_Operation(rows=_rows(values), done=self._future()))
+
+    async def consume(self, kind: type[Any], hash: str, *, now: datetime, then: Sequence[object] = ()) -> bool:
+        """Mark the single-use row with this hash as used and insert what follows from it, both or neither.
+
+        Returns True for exactly one caller per row, ever; the others' values are not inserted.
+
+        Raises:
+            Conflict, Rejected, Unavailable, UnknownOutcome: as for `append`; the row is then still unused, or unknown.
+        """
+        table = mapping_of(kind).table
+        operation = _Operation(rows=_rows(then), done=self._future(), consumes=(table, hash), now=now)
+        return await self._enqueue(operation)
+
+    async def close(self) -> None:
+        """Refuse new operations and return when all that were accepted are done."""
+        self._closed = True
+        while self._flusher is not None:
+            await asyncio.shield(self._flusher)
+
+    def _future(self) -> "asyncio.Future[bool]":
+        return asyncio.get_running_loop().create_future()
+
+    async def _enqueue(self, operation: _Operation) -> bool:
+        if self._closed:
+            raise Unavailable("the server is shutting down")
+        self._queue.append(operation)
+        if self._flusher is None:
+            self._flusher = asyncio.get_running_loop().create_task(self._flush_all())
+        # A cancelled request stops waiting; its operation stays in the queue.
+        return await asyncio.shield(operation.done)
+
+    async def _flush_all(self) -> None:
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._max_batch))]
+                self._on_flush(len(batch))
+                await self._flush(batch)
+        finally:
+            self._flusher = None
+
+    async def _flush(self, batch: list[_Operation]) -> None:
+        try:
+            await self._commit(batch)
+        except Unavailable as error:
+            _fail(batch, error)
+        except Exception as error:
+            if len(batch) == 1:
+                # Besides refusals: a text that is no UTF-8 makes SQLite's driver raise an error not its own.
+                _fail(batch, error if isinstance(error, StoreError) else Rejected(type(error).__name__))
+                return
+            for operation in batch:
+                await self._flush([operation])
+        except BaseException as error:
+            _fail(batch, UnknownOutcome(f"the flush was ended: {type(error).__name__}"))
+            raise
+        else:
+            for operation in batch:
+                if not operation.done.done():
+                    operation.done.set_result(operation.won)
+
+    async def _commit(self, batch: list[_Operation]) -> None:
+        async with self._database.write() as connection:
+            await self._consume(connection, batch)
+            rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
+            for operation in batch:
+                if operation.won:
+                    for table, row in operation.rows:
+                        rows[table].append(row)
+            for table in sorted(rows, key=self._order.__getitem__):
+                await connection.execute(insert(table), rows[table])
+
+    async def _consume(self, connection: AsyncConnection, batch: list[_Operation]) -> None:
+        consumers: dict[Table, dict[str, list[_Operation]]] = defaultdict(lambda: defaultdict(list))
+        for operation in batch:
+            if operation.consumes is not None:
+                table, hash = operation.consumes
+                consumers[table][hash].append(operation)
+        # In one order everywhere: two servers that take the same rows in two orders would wait for each other.
+        for table in sorted(consumers, key=self._order.__getitem__):
+            by_hash = consumers[table]
+            hashes = many(tuple(by_hash), self._database.dialect)
+            now = max(operation.now for operations in by_hash.values() for operation in operations if operation.now)
+            result = await connection.execute(self._statement(table), {"hashes": hashes, "now": now})
+            unused = {hash for (hash,) in result}
+            for hash, operations in by_hash.items():
+                for position, operation in enumerate(operations):
+                    operation.won = position == 0 and hash in unused
+
+    def _statement(self, table: Table) -> Any:
+        statement = self._consume_statements.get(table)
+        if statement is None:
+            statement = (
+                update(table)
+                .where(any_of(table.c.hash, "hashes", self._database.dialect), table.c.used_at.is_(None))
+                .values(used_at=bindparam("now", type_=Instant))
+                .returning(table.c.hash)
+            )
+            self._consume_statements[table] = statement
+        return statement
+
+
+def _rows(values: Sequence[object]) -> list[tuple[Table, dict[str, Any]]]:
+    rows = []
+    for value in values:
+        mapping = mapping_of(type(value))
+        rows.append((mapping.table, mapping.to_row(value)))
+    return rows
+
+
+def _fail(batch: Sequence[_Operation], error: StoreError) -> None:
+    for operation in batch:
+        if not operation.done.done():
+            own = type(error)(*error.args)
+            own.__cause__ = error
+            operation.done.set_exception(own)
+            # A cancelled request never asks for its outcome; that is no forgotten error.
+            operation.done.exception()

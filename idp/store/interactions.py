@@ -1,0 +1,30 @@
+"""Authorization requests that wait for their user."""
+
+from sqlalchemy import Column, ForeignKey, Index, String, Table
+
+from idp.domain.interaction import Interaction
+from idp.store.columns import Document, Instant, metadata
+from idp.store.mapping import Mapping
+from idp.store.repository import Repository
+
+interactions = Table(
+    "interactions",
+    metadata,
+    Column("hash", String(64), primary_key=True),
+    Column("client_id", String(2048), ForeignKey("clients.client_id", ondelete="CASCADE"), nullable=False),
+    Column("params", Document, nullable=False),
+    Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE")),
+    Column("consented_at", Instant),
+    Column("used_at", Instant),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+Index(None, interactions.c.expires_at)
+
+INTERACTIONS = Mapping(Interaction, interactions)
+
+
+class Interactions(Repository[Interaction]):
+    """Interactions by the hash of their handle."""
+
+    mapping = INTERACTIONS

@@ -1,0 +1,187 @@
+"""The store as services see it: `read()` and `write()` with every repository, and the two fast lanes."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, delete, func, literal_column, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from idp.domain.client import Client
+from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
+from idp.domain.lab import LabMembership
+from idp.domain.session import Session
+from idp.domain.user import User
+from idp.store.audit import AuditEvents
+from idp.store.clients import CLIENTS, Clients, clients
+from idp.store.coalesce import Coalesce
+from idp.store.columns import any_of, many
+from idp.store.consents import Consents
+from idp.store.database import Database
+from idp.store.grants import (
+    ACCESS_TOKENS,
+    AUTHORIZATION_CODES,
+    REFRESH_TOKENS,
+    AccessTokens,
+    AuthorizationCodes,
+    Grants,
+    Issued,
+    RefreshTokens,
+    access_tokens,
+    authorization_codes,
+    grants,
+    issued_reader,
+    refresh_tokens,
+)
+from idp.store.group_commit import GroupCommit
+from idp.store.interactions import Interactions, interactions
+from idp.store.labs import LABS, MEMBERSHIPS, Labs, Memberships, lab_membership, labs, memberships
+from idp.store.one_time_links import OneTimeLinks, one_time_links
+from idp.store.repository import columns_of
+from idp.store.sessions import SESSIONS, Sessions, sessions
+from idp.store.signing_keys import DataKeys, Installations, SigningKeys
+from idp.store.users import USERS, Credentials, Users, users
+
+_CLOCK: dict[str, ColumnElement[Any]] = {
+    "postgresql": func.clock_timestamp(),
+    # Julian days to Unix seconds, with their fraction; unixepoch('subsec') is too new for some systems.
+    "sqlite": literal_column("(julianday('now') - 2440587.5) * 86400.0"),
+}
+
+# What hangs on a grant or a user goes with it; children stand first, so that big cascades are rare.
+_EXPIRING = (access_tokens, refresh_tokens, authorization_codes, interactions, grants, sessions, one_time_links)
+
+
+class Transaction:
+    """Every repository over one connection."""
+
+    def __init__(self, connection: AsyncConnection) -> None:
+        self._connection = connection
+        self.users = Users(connection)
+        self.credentials = Credentials(connection)
+        self.labs = Labs(connection)
+        self.memberships = Memberships(connection)
+        self.clients = Clients(connection)
+        self.sessions = Sessions(connection)
+        self.consents = Consents(connection)
+        self.interactions = Interactions(connection)
+        self.grants = Grants(connection)
+        self.authorization_codes = AuthorizationCodes(connection)
+        self.refresh_tokens = RefreshTokens(connection)
+        self.access_tokens = AccessTokens(connection)
+        self.signing_keys = SigningKeys(connection)
+        self.data_keys = DataKeys(connection)
+        self.installations = Installations(connection)
+        self.one_time_links = OneTimeLinks(connection)
+        self.audit_events = AuditEvents(connection)
+
+    async def delete_expired(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""
+        deleted = 0
+        for table in _EXPIRING:
+            (key,) = table.primary_key.columns
+            expired = select(key).where(table.c.expires_at < before).limit(limit)
+            deleted += (await self._connection.execute(delete(table).where(key.in_(expired)))).rowcount
+        return deleted
+
+
+class Store:
+    """Durable state.
+
+    `commit` appends and consumes in group commits; the `find_*` methods are coalesced point reads that see everything
+    committed before they were called. Both are for requests; `read()` and `write()` are for everything else.
+    """
+
+    def __init__(self, database: Database, *, on_flush: Callable[[int], None] = lambda size: None) -> None:
+        self.database = database
+        self.commit = GroupCommit(database, on_flush=on_flush)
+        self._access_tokens = Coalesce(issued_reader(database, ACCESS_TOKENS))
+        self._refresh_tokens = Coalesce(issued_reader(database, REFRESH_TOKENS))
+        self._authorization_codes = Coalesce(issued_reader(database, AUTHORIZATION_CODES))
+        self._memberships = Coalesce(self._read_memberships)
+        self._sessions = Coalesce(self._read_sessions)
+        self._clients = Coalesce(self._read_clients)
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Transaction]:
+        """Open the repositories for reading."""
+        async with self.database.read() as connection:
+            yield Transaction(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Transaction]:
+        """Open the repositories in one transaction, committed at the end of the block."""
+        async with self.database.write() as connection:
+            yield Transaction(connection)
+
+    async def find_access_token(self, hash: str) -> Issued[AccessToken] | None:
+        """Return an access token with its grant and user."""
+        return await self._access_tokens.find(hash)
+
+    async def find_refresh_token(self, hash: str) -> Issued[RefreshToken] | None:
+        """Return a refresh token with its grant and user."""
+        return await self._refresh_tokens.find(hash)
+
+    async def find_authorization_code(self, hash: str) -> Issued[AuthorizationCode] | None:
+        """Return a code with its grant and user."""
+        return await self._authorization_codes.find(hash)
+
+    async def find_memberships(self, user_id: str) -> Sequence[LabMembership]:
+        """Return a user's memberships, whether valid now or not, in the order of the labs' slugs."""
+        return await self._memberships.find(user_id) or ()
+
+    async def find_session(self, hash: str) -> tuple[Session, User] | None:
+        """Return a browser session and its user by the hash of its cookie."""
+        return await self._sessions.find(hash)
+
+    async def find_client(self, client_id: str) -> Client | None:
+        """Return a client."""
+        return await self._clients.find(client_id)
+
+    async def now(self) -> datetime:
+        """Return the database's time, which also shows that it answers.
+
+        Raises:
+            Unavailable: it does not.
+        """
+        async with self.database.read() as connection:
+            told = (await connection.execute(select(_CLOCK[self.database.dialect]))).scalar_one()
+        return told if isinstance(told, datetime) else datetime.fromtimestamp(told, UTC)
+
+    async def close(self) -> None:
+        """Finish what was accepted and close the database."""
+        await self.commit.close()
+        await self.database.close()
+
+    async def _read_memberships(self, user_ids: Sequence[str]) -> dict[str, list[LabMembership]]:
+        query = (
+            select(*columns_of(LABS, MEMBERSHIPS))
+            .join_from(labs, memberships)
+            .where(any_of(memberships.c.user_id, "user_ids", self.database.dialect))
+            .order_by(labs.c.slug)
+        )
+        found: dict[str, list[LabMembership]] = {}
+        async with self.database.read() as connection:
+            for row in await connection.execute(query, {"user_ids": many(user_ids, self.database.dialect)}):
+                held = lab_membership(row)
+                found.setdefault(held.membership.user_id, []).append(held)
+        return found
+
+    async def _read_sessions(self, hashes: Sequence[str]) -> dict[str, tuple[Session, User]]:
+        query = (
+            select(*columns_of(SESSIONS, USERS))
+            .join_from(sessions, users)
+            .where(any_of(sessions.c.hash, "hashes", self.database.dialect))
+        )
+        width = len(SESSIONS.columns)
+        async with self.database.read() as connection:
+            rows = await connection.execute(query, {"hashes": many(hashes, self.database.dialect)})
+            pairs = [(SESSIONS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]
+        return {session.hash: (session, user) for session, user in pairs}
+
+    async def _read_clients(self, client_ids: Sequence[str]) -> dict[str, Client]:
+        query = select(*CLIENTS.columns).where(any_of(clients.c.client_id, "client_ids", self.database.dialect))
+        async with self.database.read() as connection:
+            rows = await connection.execute(query, {"client_ids": many(client_ids, self.database.dialect)})
+            return {client.client_id: client for client in map(CLIENTS.from_row, rows)}

@@ -1,0 +1,70 @@
+"""What every handler shares: refusals and failures become answers, never a traceback and never a hang."""
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.crypto.password import HashingBusy
+from idp.protocol.authorization_response import Refused
+from idp.protocol.errors import OAuthError, ServerError, TemporarilyUnavailable
+from idp.protocol.redirect_uri import RedirectUriRefused
+from idp.services.authorization import InteractionGone, UnknownClient
+from idp.services.setup import SetupClosed
+from idp.store.errors import Unavailable
+from idp.web import errors
+from idp.web.cookies import ForgedForm
+from idp.web.responses import oauth_error, redirect
+from idp.web.services import Services
+
+Handler = Callable[[Request[Services]], Awaitable[Response]]
+
+
+def machine_endpoint(handler: Handler) -> Handler:
+    """Answer refusals as OAuth errors in JSON (RFC 6749 §5.2)."""
+
+    @wraps(handler)
+    async def answer(request: Request[Services]) -> Response:
+        try:
+            return await handler(request)
+        except OAuthError as error:
+            errors.log_refusal(request, error)
+            return oauth_error(error)
+        except HTTPException:
+            raise
+        except (Unavailable, HashingBusy) as error:
+            errors.log_failure(request, error)
+            return oauth_error(TemporarilyUnavailable(), retry_after=errors.retry_after(error))
+        except Exception as error:
+            errors.log_failure(request, error)
+            return oauth_error(ServerError())
+
+    return answer
+
+
+def page(handler: Handler) -> Handler:
+    """Answer refusals by redirect where that is safe, else as a page that explains."""
+
+    @wraps(handler)
+    async def answer(request: Request[Services]) -> Response:
+        try:
+            return await handler(request)
+        except Refused as refused:
+            errors.log_refusal(request, refused.error)
+            return redirect(refused.reply.refusal(refused.error).location)
+        except RedirectUriRefused as error:
+            return await errors.redirect_uri_page(request, error)
+        except OAuthError as error:
+            errors.log_refusal(request, error)
+            return errors.refusal_page(request, error)
+        except HTTPException:
+            raise
+        except (UnknownClient, InteractionGone, SetupClosed, ForgedForm, Unavailable, HashingBusy) as error:
+            return errors.explained_page(request, error)
+        except Exception as error:
+            errors.log_failure(request, error)
+            return errors.failure_page(request)
+
+    return answer

@@ -1,0 +1,242 @@
+"""Error pages: a plain title, who can mend it, a code, and a reference that finds the reason in the log."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.crypto.opaque import mint_reference
+from idp.crypto.password import HashingBusy
+from idp.observe.logs import get_logger
+from idp.protocol.errors import OAuthError
+from idp.protocol.redirect_uri import RedirectUriRefused, closest, differences
+from idp.services.authorization import InteractionGone, UnknownClient
+from idp.services.setup import SetupClosed
+from idp.store.errors import Unavailable
+from idp.web.cookies import ForgedForm
+from idp.web.responses import json_no_store
+from idp.web.services import Services, find_signed_in
+
+_log = get_logger("idp.web")
+_NOT_YOU = "You have not done anything wrong: tell whoever runs the application, and give them the reference."
+_SHOWN_URI_CHARS = 300
+
+
+def log_refusal(request: Request[Services], error: OAuthError, *, reference: str | None = None) -> None:
+    """Log why a request was refused; the client gets only the code and the fixed description."""
+    _log.info(
+        "refused",
+        path=request.url.path,
+        error=error.error,
+        description=error.description,
+        detail=error.detail,
+        reference=reference,
+    )
+
+
+def log_failure(request: Request[Services], error: Exception, *, reference: str | None = None) -> None:
+    """Log what broke; overload and outages need no traceback."""
+    if isinstance(error, Unavailable | HashingBusy):
+        _log.warning("unavailable", path=request.url.path, reason=str(error), reference=reference)
+    else:
+        _log.exception("failed", path=request.url.path, reference=reference)
+
+
+def retry_after(error: Exception) -> int:
+    """Return after how many seconds it is worth trying again."""
+    return error.retry_after_seconds if isinstance(error, HashingBusy) else 2
+
+
+def error_page(
+    request: Request[Services],
+    *,
+    status: int,
+    code: str,
+    title: str,
+    message: str,
+    who: str,
+    reference: str,
+    details: list[tuple[str, list[tuple[str, bool]]]] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the error page."""
+    state = request.state
+    response = state["pages"].render(
+        "error.html",
+        status=status,
+        transaction=True,
+        title=title,
+        message=message,
+        who=who,
+        code=code,
+        reference=reference,
+        at=state["clock"](),
+        details=details or [],
+    )
+    response.headers.update(headers or {})
+    return response
+
+
+def refusal_page(request: Request[Services], error: OAuthError) -> Response:
+    """Return the page of a refusal that must not be redirected."""
+    return error_page(
+        request,
+        status=error.status if error.status != 401 else 400,
+        code=error.error,
+        title="This request cannot be answered",
+        message=error.description,
+        who=_NOT_YOU,
+        reference=_reference(request, error.error, error.detail or error.description),
+    )
+
+
+async def redirect_uri_page(request: Request[Services], error: RedirectUriRefused) -> Response:
+    """Return the page about a return address that is not registered.
+
+    Anybody sees what was sent; only a signed-in administrator sees what is registered, with the difference marked.
+    """
+    client, sent = error.client, error.sent
+    signed_in = await find_signed_in(request)
+    details: list[tuple[str, list[tuple[str, bool]]]] = []
+    near = None
+    if signed_in is not None and signed_in.user.roles:
+        near = closest(sent or "", client.redirect_uris)
+    if sent is None:
+        message = f"You cannot continue to {client.client_name}: it did not say, exactly once, where to send you back."
+    else:
+        message = (
+            f"You cannot continue to {client.client_name} because the address it asked us to send you back to does "
+            "not match the ones on file."
+        )
+        shown = sent[:_SHOWN_URI_CHARS]
+        details.append(("The application sent", differences(shown, near) if near else [(shown, False)]))
+    if near is not None:
+        details.append(("Closest registered", differences(near, (sent or near)[:_SHOWN_URI_CHARS])))
+        details.extend(("Also registered", [(uri, False)]) for uri in client.redirect_uris if uri != near)
+    reference = _reference(request, "invalid_redirect_uri", f"client {client.client_id} sent {(sent or 'none')[:2048]}")
+    return error_page(
+        request,
+        status=400,
+        code="invalid_redirect_uri",
+        title="This application’s return address is not registered",
+        message=message,
+        who="You have not done anything wrong. If you run this application: register the address, or correct the one "
+        "it sends. Scheme, host, port, path and query must match exactly.",
+        reference=reference,
+        details=details,
+    )
+
+
+# Exception → status, code, title, message, who can mend it.
+_EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
+    UnknownClient: (
+        400,
+        "invalid_client",
+        "This application is not known here",
+        "The client_id of the request is missing, unknown, or the application was switched off.",
+        _NOT_YOU,
+    ),
+    InteractionGone: (
+        400,
+        "expired",
+        "This sign-in has expired",
+        "It was finished already, or left open for too long.",
+        "Go back to the application and start again from there.",
+    ),
+    SetupClosed: (
+        404,
+        "expired",
+        "This link does not work any more",
+        "It was used, has expired, or there is an administrator already.",
+        "Whoever runs this server gets a new link by restarting it, as long as there is no administrator.",
+    ),
+    ForgedForm: (
+        403,
+        "forged_form",
+        "This form cannot be accepted",
+        "It was opened before you signed in or out, comes from another address of this server, or from another site.",
+        "Go back, load the page again and try once more. Cookies must be allowed.",
+    ),
+    Unavailable: (
+        503,
+        "temporarily_unavailable",
+        "Please try again in a moment",
+        "The service is restarting, or its database is out of reach. Nothing you did is lost or half done.",
+        "If it stays like this, tell whoever runs this server.",
+    ),
+    HashingBusy: (
+        503,
+        "temporarily_unavailable",
+        "Many people are signing in right now",
+        "Your sign-in was not looked at yet. Please try again in a few seconds.",
+        "If it stays like this, tell whoever runs this server.",
+    ),
+}
+
+
+def explained_page(request: Request[Services], error: Exception) -> Response:
+    """Return the page of a failure that has an explanation of its own."""
+    status, code, title, message, who = next(text for kind, text in _EXPLAINED.items() if isinstance(error, kind))
+    reference = mint_reference()
+    headers = {}
+    if status == 503:
+        log_failure(request, error, reference=reference)
+        headers["Retry-After"] = str(retry_after(error))
+    else:
+        _log.info("refused", path=request.url.path, error=code, reference=reference)
+    return error_page(
+        request, status=status, code=code, title=title, message=message, who=who, reference=reference, headers=headers
+    )
+
+
+def failure_page(request: Request[Services]) -> Response:
+    """Return the page of a failure of ours; call it while the exception is being handled."""
+    reference = mint_reference()
+    _log.error("shown", path=request.url.path, reference=reference)
+    return error_page(
+        request,
+        status=500,
+        code="server_error",
+        title="Something went wrong here",
+        message="This is a fault of this server, not yours. It has been recorded.",
+        who="Try again; if it stays, give the reference to whoever runs this server.",
+        reference=reference,
+    )
+
+
+def _reference(request: Request[Services], code: str, detail: str) -> str:
+    reference = mint_reference()
+    _log.info("refused", path=request.url.path, error=code, detail=detail, reference=reference)
+    return reference
+
+
+async def http_error(request: Request[Any], error: Exception) -> Response:
+    """Answer what routing refuses: a page for people, JSON for the rest."""
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    code, title, message = _HTTP_TEXTS.get(error.status_code, ("invalid_request", "This cannot be done", error.detail))
+    if "text/html" not in request.headers.get("accept", ""):
+        content = {"error": code, "error_description": message}
+        return json_no_store(content, status=error.status_code, headers=headers)
+    return error_page(
+        request,
+        status=error.status_code,
+        code=code,
+        title=title,
+        message=message,
+        who="Check the address, or start from the first page of this server.",
+        reference=mint_reference(),
+        headers=headers,
+    )
+
+
+_HTTP_TEXTS = {
+    404: ("not_found", "There is nothing here", "No page or endpoint has this address."),
+    405: ("invalid_request", "This cannot be done that way", "This address does not take requests of this method."),
+    413: ("invalid_request", "That was too much", "The body of the request is larger than this server accepts."),
+}
+
+EXCEPTION_HANDLERS: dict[Any, Any] = {HTTPException: http_error}

@@ -1,0 +1,45 @@
+"""Reading queries and forms strictly: UTF-8, one content type, a bounded number of fields."""
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from idp.protocol.errors import InvalidRequest
+from idp.protocol.parameters import Parameters, parse_parameters
+
+_MAX_FIELDS = 200
+_FORM = "application/x-www-form-urlencoded"
+
+
+def read_query(request: Request[Any]) -> Parameters:
+    """Return the query's parameters.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, holds NUL, or absurdly many fields.
+    """
+    raw: bytes = request.scope["query_string"]
+    return _parse(raw)
+
+
+async def read_form(request: Request[Any]) -> Parameters:
+    """Return the parameters of a form body.
+
+    Raises:
+        InvalidRequest: the content type is another one, or as for `read_query`.
+    """
+    content_type = request.headers.get("content-type", "")
+    if content_type.partition(";")[0].strip().lower() != _FORM:
+        raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
+    return _parse(await request.body())
+
+
+def _parse(raw: bytes) -> Parameters:
+    try:
+        # Bytes beyond ASCII may stand unencoded in a body, and are judged as UTF-8 like the encoded ones.
+        pairs = parse_qsl(raw.decode("utf-8"), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
+    except ValueError as error:
+        raise InvalidRequest("The parameters are not valid UTF-8, or there are too many.") from error
+    if any("\x00" in name or "\x00" in value for name, value in pairs):
+        raise InvalidRequest("A parameter holds a NUL character.")
+    return parse_parameters(pairs)

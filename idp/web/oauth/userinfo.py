@@ -1,0 +1,49 @@
+"""UserInfo endpoint (OpenID Connect Core §5.3)."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.crypto.opaque import hash_token
+from idp.domain.client import Client
+from idp.protocol.access_token import read_bearer_token
+from idp.protocol.errors import InvalidRequest, OAuthError
+from idp.web import errors
+from idp.web.cors import allow_origin, preflight
+from idp.web.endpoint import machine_endpoint
+from idp.web.forms import read_form
+from idp.web.responses import bearer_error, json_no_store
+from idp.web.services import Services
+
+
+@machine_endpoint
+async def userinfo(request: Request[Services]) -> Response:
+    """Return the claims about the token's user."""
+    if request.method == "OPTIONS":
+        return preflight(request)
+    token = None
+    try:
+        token = read_bearer_token(request.headers.get("authorization"), await _token_in_body(request))
+        response = json_no_store(await request.state["userinfo"].read(token))
+    except OAuthError as error:
+        errors.log_refusal(request, error)
+        response = bearer_error(error)
+    if "origin" in request.headers:
+        allow_origin(request, response, await _client_of(request, token))
+    return response
+
+
+async def _token_in_body(request: Request[Services]) -> str | None:
+    # RFC 6750 §2.2: only in a form, only with POST; a POST whose token stands in the header may have any body.
+    if request.method != "POST" or not await request.body():
+        return None
+    if "authorization" in request.headers and "form" not in request.headers.get("content-type", ""):
+        return None
+    form = await read_form(request)
+    if "access_token" in form.repeated:
+        raise InvalidRequest("A parameter was sent more than once.")
+    return form.get("access_token")
+
+
+async def _client_of(request: Request[Services], token: str | None) -> Client | None:
+    issued = None if token is None else await request.state["store"].find_access_token(hash_token(token))
+    return None if issued is None else await request.state["clients"].find(issued.item.client_id)

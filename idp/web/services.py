@@ -1,0 +1,68 @@
+"""What every request finds in `request.state`: the services, by name."""
+
+from dataclasses import dataclass
+from typing import TypedDict
+
+from starlette.requests import Request
+
+from idp.domain.clock import Clock
+from idp.observe.metrics import Metrics
+from idp.services.authorization import Authorization
+from idp.services.clients import Clients
+from idp.services.introspection import Introspection
+from idp.services.login import Login
+from idp.services.logout import Logout
+from idp.services.revocation import Revocation
+from idp.services.sessions import Sessions, SignedIn
+from idp.services.setup import Setup
+from idp.services.signing_keys import SigningKeys
+from idp.services.token import TokenService
+from idp.services.userinfo import UserInfo
+from idp.store.store import Store
+from idp.web.cookies import Cookies
+from idp.web.pages import Pages
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What demo mode shows: sign-ins as (email, password, who it is), and where the demo application runs."""
+
+    accounts: tuple[tuple[str, str, str], ...]
+    rp_url: str
+
+
+@dataclass(slots=True)
+class Drain:
+    """Whether the server is stopping, so that load balancers send nothing more."""
+
+    draining: bool = False
+
+
+class Services(TypedDict):
+    """One entry for each thing that a handler may need."""
+
+    store: Store
+    clock: Clock
+    metrics: Metrics
+    clients: Clients
+    signing_keys: SigningKeys
+    sessions: Sessions
+    login: Login
+    authorization: Authorization
+    token: TokenService
+    userinfo: UserInfo
+    introspection: Introspection
+    revocation: Revocation
+    logout: Logout
+    setup: Setup
+    pages: Pages
+    cookies: Cookies
+    drain: Drain
+    demo: Demo | None
+    issuer: str
+
+
+async def find_signed_in(request: Request[Services]) -> SignedIn | None:
+    """Return who is signed in in this browser."""
+    state = request.state
+    return await state["sessions"].find(state["cookies"].session(request))

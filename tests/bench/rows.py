@@ -1,0 +1,182 @@
+"""The rows of the report: what is measured, against what, and the figure to reach."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import shots
+from contestants import Postgres, our_server, peer_server
+from load import drive
+from machine import BENCH, run_on_server_core
+from servers import Server
+
+WARM_UP_SECONDS = 8
+PEER, RSA, ARGON2 = "oidc-provider", "bare RSA-2048", "bare argon2id"
+# The default of IDP_ARGON2_THREADS.
+ARGON2_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One measurement and the figures around it."""
+
+    value: float
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+class Bench:
+    """The servers, started when a row first needs them, and how hard they are driven."""
+
+    def __init__(self, stack: ExitStack, workspace: Path, *, rounds: int, seconds: float, connections: int) -> None:
+        self.stack = stack
+        self.workspace = workspace
+        self.rounds = rounds
+        self.seconds = seconds
+        self.connections = connections
+        self.differences: dict[str, dict[str, list[str]]] = {}
+
+    @cached_property
+    def postgres(self) -> Postgres:
+        """The database of our server."""
+        postgres = Postgres()
+        self.stack.callback(postgres.stop)
+        return postgres
+
+    @cached_property
+    def ours(self) -> Server:
+        """Lab ID."""
+        return self._started(Server(our_server(self.workspace, self.postgres)))
+
+    @cached_property
+    def peer(self) -> Server:
+        """The npm package oidc-provider."""
+        return self._started(Server(peer_server(self.workspace)))
+
+    def measure(self, server: Server, name: str, seconds: float | None = None) -> Sample:
+        """Load the server with one kind of request, which must be answered well before and after."""
+        shot = shots.SHOTS[name](server, self.connections)
+        shot.check(server)
+        load = drive(server, shot, seconds=seconds or self.seconds, connections=self.connections)
+        if not shot.chains:
+            shot.check(server)
+        return Sample(load.per_cpu_second, load.details())
+
+    def bare(self, operation: str, threads: int) -> Sample:
+        """Let the server's core do nothing but one cryptographic operation."""
+        command = [sys.executable, str(BENCH / "bare.py"), operation, str(self.seconds / 2), str(threads)]
+        return Sample(float(run_on_server_core(command, self.seconds + 60)))
+
+    def _started(self, server: Server) -> Server:
+        self.stack.callback(server.stop)
+        server.start()
+        return server
+
+
+Pairs = Iterator[tuple[Sample, Sample]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One line of the report: `rounds` yields our figure and the other's, measured one after the other."""
+
+    name: str
+    title: str
+    target: float
+    rounds: Callable[[Bench], Pairs]
+    other: str = PEER
+    aim: float | None = None
+    unit: str = "per CPU-s"
+    lower_is_better: bool = False
+
+
+def against_peer(name: str) -> Callable[[Bench], Pairs]:
+    def rounds(bench: Bench) -> Pairs:
+        bench.differences[name] = shots.differences(
+            *(shots.SHOTS[name](server, 1).check(server) for server in (bench.ours, bench.peer))
+        )
+        for server in (bench.ours, bench.peer):
+            bench.measure(server, name, WARM_UP_SECONDS)
+        for _ in range(bench.rounds):
+            yield bench.measure(bench.ours, name), bench.measure(bench.peer, name)
+
+    return rounds
+
+
+def against_bare(name: str, operation: str, threads: int) -> Callable[[Bench], Pairs]:
+    def rounds(bench: Bench) -> Pairs:
+        bench.measure(bench.ours, name, WARM_UP_SECONDS)
+        for _ in range(bench.rounds):
+            yield bench.measure(bench.ours, name), bench.bare(operation, threads)
+
+    return rounds
+
+
+def resident_memory(bench: Bench) -> Pairs:
+    def loaded(server: Server) -> Sample:
+        server.stop()
+        server.start()
+        fresh = server.resident_bytes()
+        for name in shots.SHARED:
+            bench.measure(server, name)
+        return Sample(server.resident_bytes() / 2**20, {"fresh_mib": round(fresh / 2**20, 1)})
+
+    yield loaded(bench.ours), loaded(bench.peer)
+
+
+def start_up(bench: Bench) -> Pairs:
+    def started(server: Server) -> Sample:
+        server.stop()
+        return Sample(server.start())
+
+    for _ in range(bench.rounds):
+        yield started(bench.ours), started(bench.peer)
+
+
+ROWS = (
+    Row(
+        name="client_credentials",
+        title="Client credentials, RS256 JWT",
+        target=1.15,
+        aim=1.35,
+        rounds=against_peer("client_credentials"),
+    ),
+    Row(
+        name="signing",
+        title="… ÷ bare RSA-2048 signatures",
+        target=0.55,
+        other=RSA,
+        rounds=against_bare("client_credentials", "rsa", 1),
+    ),
+    Row(name="jwks", title="JWKS", target=1.6, rounds=against_peer("jwks")),
+    Row(name="discovery", title="Discovery", target=2.5, rounds=against_peer("discovery")),
+    Row(name="userinfo", title="UserInfo", target=1.2, rounds=against_peer("userinfo")),
+    Row(name="introspection", title="Introspection", target=1.3, rounds=against_peer("introspection")),
+    Row(name="refresh", title="Rotating refresh", target=1.1, rounds=against_peer("refresh")),
+    Row(
+        name="login",
+        title="Password login ÷ bare argon2id",
+        target=0.85,
+        other=ARGON2,
+        rounds=against_bare("login", "argon2", ARGON2_THREADS),
+    ),
+    Row(
+        name="memory",
+        title="Resident memory after load",
+        target=0.65,
+        unit="MiB",
+        lower_is_better=True,
+        rounds=resident_memory,
+    ),
+    Row(
+        name="startup",
+        title="Start to first 200",
+        target=2.0,
+        unit="s",
+        lower_is_better=True,
+        rounds=start_up,
+    ),
+)

@@ -1,0 +1,198 @@
+"""Valid objects: each test changes the one thing that it is about.
+
+With nothing changed they fit together: Alice, in the lab `bio`, signed in in one browser, granted the client `portal`
+one grant, from which a code and two tokens came. Tests that need two of a kind give the second its own key.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+from idp.domain.audit import AuditAction, AuditEvent
+from idp.domain.client import Client, GrantType
+from idp.domain.consent import Consent
+from idp.domain.credential import Credential, CredentialKind
+from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
+from idp.domain.interaction import Interaction
+from idp.domain.lab import Lab, LabRole, Membership
+from idp.domain.one_time_link import LinkPurpose, OneTimeLink
+from idp.domain.session import Session
+from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
+from idp.domain.user import User
+from tests.support.clock import START
+
+USER_ID = "u_alice"
+CLIENT_ID = "portal"
+LAB_ID = "lab_bio"
+GRANT_ID = "g_portal"
+SESSION_ID = "s_browser"
+REDIRECT_URI = "https://portal.example.org/callback"
+
+
+def make_user(**changes: Any) -> User:
+    defaults = {"id": USER_ID, "email": "alice@example.org", "created_at": START, "updated_at": START}
+    return User(**{**defaults, **changes})
+
+
+def make_credential(**changes: Any) -> Credential:
+    defaults = {
+        "id": "cred_password",
+        "user_id": USER_ID,
+        "kind": CredentialKind.PASSWORD,
+        "secret": "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA",
+        "created_at": START,
+    }
+    return Credential(**{**defaults, **changes})
+
+
+def make_lab(**changes: Any) -> Lab:
+    return Lab(**{"id": LAB_ID, "slug": "bio", "name": "Biology", "created_at": START, **changes})
+
+
+def make_membership(**changes: Any) -> Membership:
+    defaults = {"lab_id": LAB_ID, "user_id": USER_ID, "role": LabRole.MEMBER, "created_at": START}
+    return Membership(**{**defaults, **changes})
+
+
+def make_client(**changes: Any) -> Client:
+    defaults = {
+        "client_id": CLIENT_ID,
+        "client_name": "Lab Portal",
+        "created_at": START,
+        "updated_at": START,
+        "redirect_uris": (REDIRECT_URI,),
+        "grant_types": (GrantType.AUTHORIZATION_CODE, GrantType.REFRESH_TOKEN),
+        "scope": "openid profile email offline_access",
+    }
+    return Client(**{**defaults, **changes})
+
+
+def make_session(**changes: Any) -> Session:
+    defaults = {
+        "id": SESSION_ID,
+        "hash": "hash-of-the-cookie",
+        "user_id": USER_ID,
+        "auth_time": START,
+        "acr": "0",
+        "amr": ("pwd",),
+        "created_at": START,
+        "last_seen_at": START,
+        "expires_at": START + timedelta(hours=12),
+    }
+    return Session(**{**defaults, **changes})
+
+
+def make_consent(**changes: Any) -> Consent:
+    defaults = {
+        "user_id": USER_ID,
+        "client_id": CLIENT_ID,
+        "scopes": ("openid", "profile"),
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Consent(**{**defaults, **changes})
+
+
+def make_interaction(**changes: Any) -> Interaction:
+    defaults = {
+        "hash": "hash-of-the-handle",
+        "client_id": CLIENT_ID,
+        "params": {"client_id": CLIENT_ID, "response_type": "code", "redirect_uri": REDIRECT_URI, "scope": "openid"},
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=30),
+    }
+    return Interaction(**{**defaults, **changes})
+
+
+def make_grant(**changes: Any) -> Grant:
+    defaults = {
+        "id": GRANT_ID,
+        "client_id": CLIENT_ID,
+        "user_id": USER_ID,
+        "session_id": SESSION_ID,
+        "scope": "openid profile",
+        "auth_time": START,
+        "acr": "0",
+        "amr": ("pwd",),
+        "created_at": START,
+        "expires_at": START + timedelta(hours=12),
+    }
+    return Grant(**{**defaults, **changes})
+
+
+def make_code(**changes: Any) -> AuthorizationCode:
+    defaults = {
+        "hash": "hash-of-the-code",
+        "grant_id": GRANT_ID,
+        "redirect_uri": REDIRECT_URI,
+        "code_challenge": None,
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=1),
+    }
+    return AuthorizationCode(**{**defaults, **changes})
+
+
+def make_refresh_token(**changes: Any) -> RefreshToken:
+    defaults = {
+        "hash": "hash-of-the-refresh-token",
+        "grant_id": GRANT_ID,
+        "scope": "openid profile",
+        "created_at": START,
+        "expires_at": START + timedelta(hours=12),
+    }
+    return RefreshToken(**{**defaults, **changes})
+
+
+def make_access_token(**changes: Any) -> AccessToken:
+    defaults = {
+        "hash": "hash-of-the-access-token",
+        "jti": "jti-1",
+        "grant_id": GRANT_ID,
+        "client_id": CLIENT_ID,
+        "scope": "openid profile",
+        "audience": "https://idp.example.org",
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=10),
+    }
+    return AccessToken(**{**defaults, **changes})
+
+
+def make_one_time_link(**changes: Any) -> OneTimeLink:
+    defaults = {
+        "hash": "hash-of-the-link",
+        "purpose": LinkPurpose.FIRST_SUPER_ADMIN,
+        "created_at": START,
+        "expires_at": START + timedelta(hours=1),
+    }
+    return OneTimeLink(**{**defaults, **changes})
+
+
+def make_signing_key(**changes: Any) -> SigningKey:
+    """A key that is well stored but signs nothing: its private half is no sealed key."""
+    defaults = {
+        "kid": "kid-1",
+        "alg": SigningAlgorithm.RS256,
+        "state": SigningKeyState.ACTIVE,
+        "public_jwk": {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
+        "sealed_private_key": b"sealed",
+        "created_at": START,
+    }
+    return SigningKey(**{**defaults, **changes})
+
+
+def make_data_key(**changes: Any) -> DataKey:
+    return DataKey(**{"purpose": "client_secrets", "wrapped": b"wrapped", "created_at": START, **changes})
+
+
+def make_installation(**changes: Any) -> Installation:
+    return Installation(**{"key_fingerprint": "0123456789abcdef", "created_at": START, **changes})
+
+
+def make_audit_event(**changes: Any) -> AuditEvent:
+    defaults = {
+        "id": "e_1",
+        "at": START,
+        "action": AuditAction.LOGIN_SUCCEEDED,
+        "actor": USER_ID,
+        "target": USER_ID,
+    }
+    return AuditEvent(**{**defaults, **changes})

