@@ -34,6 +34,7 @@ from idp.store import migrate
 from idp.store.database import Database
 from idp.store.store import Store
 from idp.web.cookies import Cookies
+from idp.web.direct import Direct
 from idp.web.errors import EXCEPTION_HANDLERS
 from idp.web.middleware.edge import Edge
 from idp.web.oauth.wellknown import WellKnown
@@ -127,10 +128,9 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, demo: Demo | 
         routes=[*routes, *pages.static.routes()],
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
-        max_body_size=settings.max_body_bytes,
     )
     edge = Edge(
-        well_known.serve_before(application),
+        well_known.serve_before(Direct(application, routes)),
         trusted_proxies=settings.trusted_proxies,
         https=settings.issuer.startswith("https:"),
         access_log=settings.access_log,
@@ -177,6 +177,7 @@ def _services(opened: Opened, pages: Pages, drain: Drain, demo: Demo | None) -> 
         drain=drain,
         demo=demo,
         issuer=issuer,
+        max_body_bytes=settings.max_body_bytes,
     )
 
 

@@ -9,16 +9,8 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
-)
 
 PREFIX = "IDP_"
 _CONFIG = "IDP_CONFIG"
@@ -111,17 +103,17 @@ def _without_password(url: str) -> str:
     return re.sub(r"(?i)([?&][^=&]*(?:passw|secret)[^=&]*=)[^&]*", r"\1***", shown)
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Every setting, validated; make it with `load_settings`. Relative paths start at the working directory."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     issuer: str = Field(
         default="http://localhost:8000", description="Public address of the server: scheme, host and port"
     )
     listen_host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on")
     listen_port: int = Field(default_factory=_default_listen_port, ge=1, le=65535, description="Port to listen on")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode] = Field(
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
         default=(), description="Addresses and networks of proxies whose forwarding headers are believed"
     )
     max_body_bytes: int = Field(default=65536, ge=1024, le=16_777_216, description="Largest request body")
@@ -192,18 +184,6 @@ class Settings(BaseSettings):
     access_log: Literal["none", "errors", "all"] = Field(
         default="errors", description="Requests that are logged: none, errors or all"
     )
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Take values from the caller alone: `load_settings` reads the environment that it is given and the file."""
-        return (init_settings,)
 
     @field_validator("issuer")
     @classmethod
@@ -289,9 +269,9 @@ def load_settings(
         f"{_unknown(key, Settings.model_fields)} ({path})" for key in in_file if key not in Settings.model_fields
     ]
 
-    environment = EnvSettingsSource(Settings)
-    environment.env_vars = {name.lower(): value for name, value in variables.items() if name in known}
-    given = environment() | {name: value for name, value in overrides.items() if value is not None}
+    environment = {name.removeprefix(PREFIX).lower(): text for name, text in variables.items() if name in known}
+    environment.pop("config", None)
+    given = environment | {name: value for name, value in overrides.items() if value is not None}
     values = {name: value for name, value in in_file.items() if name in Settings.model_fields} | given
     try:
         settings = Settings(**values)
@@ -315,7 +295,7 @@ def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
             raise SettingsError(f"{_CONFIG}: there is no file {path}; create it or unset the variable")
         return {}
     try:
-        return TomlConfigSettingsSource(Settings, path).toml_data
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except UnicodeDecodeError:
         raise SettingsError(f"{_CONFIG}: {path} is not valid TOML: write it in UTF-8") from None
     except tomllib.TOMLDecodeError as error:

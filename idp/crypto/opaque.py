@@ -15,8 +15,8 @@ def mint_token() -> str:
 
 
 def mint_id(prefix: str) -> str:
-    """An identifier that cannot be guessed or collide: the prefix, `_` and 100 random bits in lower-case base32."""
-    return f"{prefix}_{base64.b32encode(secrets.token_bytes(15))[:20].decode().lower()}"
+    """An identifier that cannot be guessed or collide: the prefix, `_` and 96 random bits in hexadecimal."""
+    return f"{prefix}_{secrets.token_hex(12)}"
 
 
 def mint_reference() -> str:

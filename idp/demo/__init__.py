@@ -1,1 +1,5 @@
-"""What `idp serve --demo` adds: `relying_party`, an application that signs in here, written to be copied."""
+"""What `idp serve --demo` adds.
+
+`data` is labs, people and clients to play with, and `relying_party` an application that signs in here, written to be
+copied.
+"""

@@ -66,7 +66,7 @@ class OpenIDClient:
         # First, so that not even an error is believed of somebody else (RFC 9207 §2.4).
         if params.get("iss") != self._issuer:
             raise OAuthError("wrong_issuer", "The answer does not come from the provider that was asked.")
-        if "code" not in params:
+        if "error" in params or "code" not in params:
             raise OAuthError(params.get("error", "invalid_response"), params.get("error_description"))
         return params["code"]
 
@@ -141,7 +141,7 @@ class OpenIDClient:
         return str(self._metadata[f"{name}_endpoint"])
 
     async def _json(self, client: AsyncOAuth2Client, url: str, *, withhold_token: bool = True) -> Any:
-        response = await client.get(url, withhold_token=withhold_token)
+        response = await client.request("GET", url, withhold_token=withhold_token)
         response.raise_for_status()
         return response.json()
 

@@ -218,8 +218,16 @@ def _readable(claims: Mapping[str, Any]) -> list[tuple[str, str, datetime | None
     return [
         (
             name,
-            value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False),
+            _text(value),
             _time(value) if name in _TIMES and isinstance(value, int | float) else None,
         )
         for name, value in claims.items()
     ]
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return "\n".join(map(_text, value))
+    return json.dumps(value, ensure_ascii=False)

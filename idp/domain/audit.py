@@ -37,6 +37,7 @@ class AuditAction(StrEnum):
     SIGNING_KEYS_ROTATED = "signing_keys.rotated"
     SIGNING_KEY_REVOKED = "signing_key.revoked"
     KEYS_REWRAPPED = "keys.rewrapped"
+    ROLE_REVOKED = "role.revoked"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,7 +4,8 @@ Released labs = memberships valid now ∩ the client's `allowed_labs`. Roles are
 because relying parties compare strings exactly.
 """
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -35,6 +36,9 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "phone": ("phone_number", "phone_number_verified"),
 }
 LAB_SCOPES = frozenset({"labs", "groups"})
+# Measured on real relying parties, whose cookies and headers break beyond.
+JWT_LAB_BYTES = 2048
+USERINFO_LAB_BYTES = 12 * 1024
 
 
 def user_claims(user: User, scope: Iterable[str]) -> dict[str, Any]:
@@ -66,6 +70,17 @@ def lab_claims(
     if "groups" in wanted:
         claims["groups"] = [f"{held.lab.slug}:{role}" for held in released for role in held.membership.role.expanded]
     return claims
+
+
+def without_overflow(claims: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any]:
+    """Return the claims; those about labs are left out whole, never cut short, where they take more than `max_bytes`.
+
+    `labs_overflow` then tells the reader to ask elsewhere: about a JWT userinfo or introspection.
+    """
+    labs = {name: value for name, value in claims.items() if name in LAB_SCOPES}
+    if not labs or len(json.dumps(labs, ensure_ascii=False, separators=(",", ":")).encode()) <= max_bytes:
+        return dict(claims)
+    return {**{name: value for name, value in claims.items() if name not in labs}, "labs_overflow": True}
 
 
 def _is_released(held: LabMembership, client: Client, now: datetime) -> bool:

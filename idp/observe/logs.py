@@ -16,7 +16,6 @@ from functools import lru_cache
 from typing import Any, Literal, LiteralString
 
 from structlog import BoundLoggerBase
-from structlog.dev import ConsoleRenderer
 from structlog.processors import TimeStamper, format_exc_info
 from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.typing import EventDict, Processor
@@ -225,6 +224,9 @@ def configure_logs(
     terminal = sys.stderr.isatty()
     rendering: list[Processor] = [_render_json]
     if format == "console" or (format == "auto" and terminal):
+        # Loaded only here: it brings a terminal library along that a server has no use for.
+        from structlog.dev import ConsoleRenderer
+
         rendering = [_escape, ConsoleRenderer(colors=terminal, sort_keys=False)]
     handler = _StderrHandler()
     handler.setFormatter(

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from idp.domain.claims import JWT_LAB_BYTES, without_overflow
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.user import User
-from idp.protocol.errors import InsufficientScope, InvalidToken
+from idp.protocol.errors import InsufficientScope, InvalidRequest, InvalidToken
 
 TYPE = "at+jwt"
 
@@ -34,7 +35,7 @@ def access_token_claims(
         "iat": int(now.timestamp()),
         "exp": int(expires_at.timestamp()),
         "jti": jti,
-        **released,
+        **without_overflow(released, max_bytes=JWT_LAB_BYTES),
     }
     if grant is not None:
         # §2.2.1: the same values as in the ID token, on refresh too.
@@ -67,7 +68,8 @@ def read_bearer_token(authorization: str | None, body: str | None) -> str:
     """Return the bearer token of a request from its header or its form (RFC 6750 §2).
 
     Raises:
-        InvalidToken: there is none, two, or it is no bearer token.
+        InvalidToken: there is none, or it is no bearer token.
+        InvalidRequest: it was sent in two ways (§3.1).
     """
     if authorization is None:
         if body is None:
@@ -77,5 +79,5 @@ def read_bearer_token(authorization: str | None, body: str | None) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise InvalidToken("The Authorization header holds no Bearer token.")
     if body is not None:
-        raise InvalidToken("The access token was sent twice.")
+        raise InvalidRequest("The access token was sent twice.")
     return token.strip()

@@ -15,6 +15,12 @@ class ResponseMode(StrEnum):
     QUERY = "query"
 
 
+def with_query(uri: str, params: Mapping[str, str]) -> str:
+    """Return a registered URI with parameters added to its query, which is kept as it is."""
+    separator = "?" if "?" not in uri else "" if uri.endswith(("?", "&")) else "&"
+    return f"{uri}{separator}{urlencode(params)}"
+
+
 @dataclass(frozen=True, slots=True)
 class AuthorizationResponse:
     """What the browser carries back to the client."""
@@ -26,11 +32,7 @@ class AuthorizationResponse:
     @property
     def location(self) -> str:
         """The redirect target; a query in the registered URI is kept (RFC 6749 §3.1.2)."""
-        uri = self.redirect_uri.uri
-        separator = "&" if "?" in uri else "?"
-        if uri.endswith(("?", "&")):
-            separator = ""
-        return f"{uri}{separator}{urlencode(self.params)}"
+        return with_query(self.redirect_uri.uri, self.params)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,6 @@ def id_token_claims(
         "auth_time": int(grant.auth_time.timestamp()),
         "acr": grant.acr,
         "amr": list(grant.amr),
-        "azp": grant.client_id,
         "at_hash": at_hash,
     }
     if grant.session_id is not None:

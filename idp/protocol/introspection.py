@@ -29,7 +29,8 @@ def introspect_access_token(
     """Return the answer about an access token (§2.2); `released` are claims evaluated now, not at issuance."""
     if not is_live(token, grant, user, now=now):
         return INACTIVE
-    answer = {
+    # No `username`: it would tell the name or address of somebody who released neither.
+    return {
         "active": True,
         "iss": issuer,
         "sub": token.client_id if user is None else user.id,
@@ -42,9 +43,6 @@ def introspect_access_token(
         "jti": token.jti,
         **released,
     }
-    if user is not None:
-        answer["username"] = user.label
-    return answer
 
 
 def introspect_refresh_token(
@@ -61,5 +59,4 @@ def introspect_refresh_token(
         "scope": token.scope,
         "iat": int(token.created_at.timestamp()),
         "exp": int(token.expires_at.timestamp()),
-        "username": user.label,
     }

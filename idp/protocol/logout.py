@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlencode
 
 from idp.domain.client import Client
 from idp.domain.session import Session
+from idp.protocol.authorization_response import with_query
 from idp.protocol.errors import InvalidRequest
 
 
@@ -49,21 +49,18 @@ def decide_logout(
 ) -> LogoutDecision:
     """Decide whether to ask, and where to go (§2, §3).
 
-    A redirect needs a client that is known for certain, so a valid hint, and one of its registered URIs exactly.
+    Without a hint, or with one of another session, the user is asked and stays here: anybody can name a client. Where
+    nobody is signed in, a hint of whichever session leads back.
 
     Raises:
         InvalidRequest: the URI is not registered for the client; shown as a page, never a redirect.
     """
-    location = None
-    if post_logout_redirect_uri is not None:
-        if client is None:
-            raise InvalidRequest("post_logout_redirect_uri needs a valid id_token_hint or client_id.")
-        if post_logout_redirect_uri not in client.post_logout_redirect_uris:
+    if post_logout_redirect_uri is not None and (client is not None or hint is not None):
+        registered = () if client is None else client.post_logout_redirect_uris
+        if post_logout_redirect_uri not in registered:
             raise InvalidRequest("post_logout_redirect_uri is not registered for this client.")
-        query = urlencode({"state": state}) if state is not None else ""
-        separator = "" if not query else "&" if "?" in post_logout_redirect_uri else "?"
-        location = f"{post_logout_redirect_uri}{separator}{query}"
-    of_this_session = (
-        hint is not None and session is not None and hint.sub == session.user_id and hint.sid == session.id
-    )
-    return LogoutDecision(confirmed=session is None or of_this_session, location=location)
+    meant = hint is not None and (session is None or (hint.sub == session.user_id and hint.sid == session.id))
+    location = None
+    if meant and post_logout_redirect_uri is not None:
+        location = post_logout_redirect_uri if state is None else with_query(post_logout_redirect_uri, {"state": state})
+    return LogoutDecision(confirmed=session is None or meant, location=location)

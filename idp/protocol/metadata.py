@@ -10,7 +10,7 @@ from idp.protocol.authorization_request import PROMPTS, RESPONSE_TYPES
 from idp.protocol.authorization_response import ResponseMode
 from idp.protocol.scope import SCOPES_SUPPORTED
 
-_ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "azp", "sid", "at_hash")
+_ID_TOKEN_CLAIMS = ("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "at_hash")
 
 
 def server_metadata(*, issuer: str, endpoints: Mapping[str, str], grant_types: Iterable[str]) -> dict[str, Any]:

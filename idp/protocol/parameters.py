@@ -41,7 +41,7 @@ class Parameters:
 # The descriptions are fixed sentences, so that nothing sent comes back.
 _MISSING = {
     name: f"The parameter {name} is missing."
-    for name in ("client_id", "response_type", "grant_type", "code", "refresh_token", "token", "code_challenge")
+    for name in ("response_type", "grant_type", "code", "refresh_token", "token")
 }
 
 
@@ -49,11 +49,10 @@ def parse_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
     """Return the parameters of a query or form."""
     values: dict[str, str] = {}
     repeated = set()
-    seen = set()
     for name, value in pairs:
-        if name in seen and name not in REPEATABLE:
+        if not value:
+            continue
+        if name in values and name not in REPEATABLE:
             repeated.add(name)
-        seen.add(name)
-        if value and name not in values:
-            values[name] = value
+        values.setdefault(name, value)
     return Parameters(values, frozenset(repeated))

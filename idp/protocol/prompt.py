@@ -72,7 +72,8 @@ def _needs_login(request: AuthorizationRequest, situation: Situation, now: datet
     # With one account a browser, choosing another account is signing in again.
     if request.prompt & {"login", "select_account"}:
         return True
-    return request.max_age is not None and now - session.auth_time > request.max_age
+    # max_age=0 is the same as prompt=login (§3.1.2.1).
+    return request.max_age is not None and (not request.max_age or now - session.auth_time > request.max_age)
 
 
 def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:
@@ -87,9 +88,9 @@ def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:
         return False
     if "consent" in request.prompt:
         return True
+    if request.client.public and is_impersonable(request.redirect_uri):
+        # RFC 8252 §8.6: another program could pose as this client, so neither trust nor a remembered consent is enough.
+        return True
     if request.client.trusted:
         return False
-    if request.client.public and is_impersonable(request.redirect_uri):
-        # RFC 8252 §8.6: another program could pose as this client, so a remembered consent is not enough.
-        return True
     return situation.consent is None or not set(request.scope) <= set(situation.consent.scopes)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from idp.domain.claims import USERINFO_LAB_BYTES, without_overflow
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.user import User
 from idp.protocol.access_token import check_scope, is_live
@@ -31,4 +32,4 @@ def check_userinfo_token(
 
 def userinfo(user: User, released: Mapping[str, Any]) -> dict[str, Any]:
     """Return the response: `sub` as in the ID token, then the released claims (§5.3.2)."""
-    return {"sub": user.id, **released}
+    return {"sub": user.id, **without_overflow(released, max_bytes=USERINFO_LAB_BYTES)}

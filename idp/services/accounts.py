@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from idp.crypto.opaque import mint_id
 from idp.crypto.password import PasswordHasher, is_supported_hash
@@ -34,7 +34,7 @@ def _check_username(text: str) -> str:
 
 def _check_hash(encoded: str) -> str:
     if not is_supported_hash(encoded):
-        raise ValueError("it is not a supported password hash: argon2id, bcrypt, scrypt or pbkdf2, as docs/apply.md lists")
+        raise ValueError("it is no argon2id, bcrypt, scrypt or pbkdf2 hash that can be verified here")
     return encoded
 
 
@@ -245,7 +245,7 @@ class Accounts:
             user = replace(user, updated_at=now)
             await tx.users.save(user)
             await require_super_admin(tx, before=present)
-            detail = {"roles": [str(role) for role in (*add, *remove)]} if add or remove else {}
+            detail: dict[str, Any] = {"roles": [str(role) for role in (*add, *remove)]} if add or remove else {}
             await tx.audit_events.add(audit_event(action, actor=actor, target=user.id, now=now, **detail))
         return user
 
@@ -272,7 +272,7 @@ async def add_user(tx: Transaction, user: User, encoded: str | None, *, actor: s
     await tx.users.add(user)
     if encoded is not None:
         await tx.credentials.add(password_credential(user, encoded, now=now))
-    roles = {"roles": [str(role) for role in user.roles]} if user.roles else {}
+    roles: dict[str, Any] = {"roles": [str(role) for role in user.roles]} if user.roles else {}
     await tx.audit_events.add(audit_event(AuditAction.USER_CREATED, actor=actor, target=user.id, now=now, **roles))
 
 

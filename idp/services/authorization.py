@@ -154,6 +154,8 @@ class Authorization:
                 raise InteractionGone
             raise Refused(pending.request.reply, AccessDenied("The user did not allow it."))
         async with self._store.write() as tx:
+            # The first consent has no row to lock, and the user may press Allow in two tabs at once.
+            await tx.users.lock(signed_in.user.id)
             interaction = await tx.interactions.lock(pending.interaction.hash)
             await tx.interactions.save(replace(interaction, user_id=signed_in.user.id, consented_at=now))
             scopes = pending.request.scope

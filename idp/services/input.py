@@ -7,7 +7,7 @@ and `idp apply` behind file, line and field.
 import difflib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -19,7 +19,11 @@ from idp.protocol.redirect_uri import is_safe_uri_text
 # The way to a field: names and positions, as in ("redirect_uris", 1).
 Place = tuple[str | int, ...]
 
-_EMAIL = re.compile(r"[^\s@\"(),:;<>\[\]\\]{1,64}@(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_])(?:\.(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_]))*")
+NOT_SUPPORTED = "it is not supported by this version"
+
+_EMAIL = re.compile(
+    r"[^\s@\"(),:;<>\[\]\\]{1,64}@(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_])(?:\.(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_]))*"
+)
 _FAULTS = {
     "missing": "it is missing",
     "string_type": "it must be text; put numbers in quotes",
@@ -42,12 +46,15 @@ class InputRefused(Exception):
 
     def __init__(self, faults: Mapping[Place, str]) -> None:
         self.faults = dict(faults)
-        super().__init__("; ".join(f"{place_text(place)}: {fault}" for place, fault in self.faults.items()))
+        super().__init__("; ".join(f"{place_text(place)}: {fault}".removeprefix(": ") for place, fault in faults.items()))
 
     @property
     def errors(self) -> dict[str, str]:
         """A sentence for each field, as pages show it."""
-        return {place_text(place): f"{fault[:1].upper()}{fault[1:]}." for place, fault in self.faults.items()}
+        return {
+            place_text(place): f"{fault[:1].upper()}{fault[1:]}{'' if fault.endswith('?') else '.'}"
+            for place, fault in self.faults.items()
+        }
 
 
 class Input(BaseModel):
@@ -76,19 +83,19 @@ class Input(BaseModel):
     def _fault(cls, detail: ErrorDetails) -> str:
         if detail["type"] == "extra_forbidden":
             name = str(detail["loc"][-1])
-            return "it is not supported by this version" if name in cls.unsupported else unknown_name(name, cls._names())
+            known = cls.model_fields if len(detail["loc"]) == 1 else ()
+            return NOT_SUPPORTED if name in cls.unsupported else unknown_name(name, known)
         template = _FAULTS.get(detail["type"], "it is not valid")
-        return template.format(**detail.get("ctx", {})).replace("'", "")
+        context = {name: str(value) for name, value in detail.get("ctx", {}).items()}
+        if "expected" in context:
+            context["expected"] = context["expected"].replace("'", "")
+        return template.format(**context)
 
-    @classmethod
-    def _names(cls) -> list[str]:
-        return list(cls.model_fields)
 
-
-def unknown_name(name: str, known: list[str]) -> str:
+def unknown_name(name: str, known: Iterable[str]) -> str:
     """Return the clause about a name that is not known, with the one that was probably meant."""
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"it is not known here; did you mean {near[0]}?" if near else f"it is not known here: use {', '.join(known)}"
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"it is not known here; did you mean {near[0]}?" if near else "it is not known here"
 
 
 def place_text(place: Place) -> str:

@@ -41,6 +41,11 @@ class Coalesce(Generic[V]):
             loop.call_soon(self._send)
         return await answer
 
+    async def close(self) -> None:
+        """Return when all queries are answered: a connection in use cannot be closed."""
+        while self._tasks or self._scheduled:
+            await (asyncio.wait(self._tasks) if self._tasks else asyncio.sleep(0))
+
     def _send(self) -> None:
         self._scheduled = False
         if not self._waiting or not self._free:

@@ -6,12 +6,13 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, make_url
+from sqlalchemy import Dialect, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import AsyncAdaptedQueuePool
+from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from idp.store.errors import UnknownOutcome, translate
+from idp.store.lane import Lane, PostgresLane, SqliteLane
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
 
@@ -25,25 +26,32 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 5, statement_timeout_seconds: float = 10) -> None:
         self.url = make_url(url)
+        self.statement_timeout_seconds = statement_timeout_seconds
         self.dialect = self.url.get_backend_name()
         self._writing = asyncio.Lock()
         if self.dialect == "sqlite":
             Path(self.url.database or "").parent.mkdir(parents=True, exist_ok=True)
             self._writer = self._open_sqlite(pool_size=1, query_only=False)
             self._reader = self._open_sqlite(pool_size=pool_size, query_only=True)
+            self.lane: Lane = SqliteLane(self.read, self.write)
         else:
-            milliseconds = str(int(statement_timeout_seconds * 1000))
-            settings = {"application_name": "lab-id", "statement_timeout": milliseconds}
-            self._writer = create_async_engine(
-                self.url,
-                pool_size=pool_size,
-                max_overflow=pool_size,
-                pool_timeout=statement_timeout_seconds,
-                pool_use_lifo=True,
-                hide_parameters=True,
-                connect_args={"server_settings": settings, "timeout": statement_timeout_seconds},
+            self._writer = self._open_postgresql(
+                pool_size=pool_size, max_overflow=pool_size, pool_timeout=statement_timeout_seconds, pool_use_lifo=True
             )
             self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            beside_the_pool = self._open_postgresql(poolclass=NullPool)
+            self.lane = PostgresLane(beside_the_pool, timeout=statement_timeout_seconds)
+
+    def _open_postgresql(self, **pooling: Any) -> AsyncEngine:
+        milliseconds = str(int(self.statement_timeout_seconds * 1000))
+        settings = {"application_name": "lab-id", "statement_timeout": milliseconds}
+        connect_args = {"server_settings": settings, "timeout": self.statement_timeout_seconds}
+        return create_async_engine(self.url, hide_parameters=True, connect_args=connect_args, **pooling)
+
+    @property
+    def sqlalchemy_dialect(self) -> Dialect:
+        """What SQLAlchemy compiles statements for."""
+        return self._writer.dialect
 
     def _open_sqlite(self, *, pool_size: int, query_only: bool) -> AsyncEngine:
         engine = create_async_engine(
@@ -80,7 +88,7 @@ class Database:
         try:
             async with self._reader.connect() as connection:
                 yield connection
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError, UnicodeEncodeError) as error:
             raise translate(error).with_traceback(error.__traceback__) from None
 
     @asynccontextmanager
@@ -114,7 +122,7 @@ class Database:
                     await connection.commit()
                 except Exception as error:
                     raise UnknownOutcome(str(translate(error))).with_traceback(error.__traceback__) from None
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except (SQLAlchemyError, OSError, UnicodeEncodeError) as error:
             raise translate(error).with_traceback(error.__traceback__) from None
 
     @asynccontextmanager
@@ -149,5 +157,6 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self.lane.close()
         await self._reader.dispose()
         await self._writer.dispose()

@@ -1,6 +1,7 @@
 """What can go wrong in the store."""
 
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, StatementError
+import asyncpg
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError, StatementError
 
 # SQLSTATE classes of refused values: cardinality, data, integrity, check option, limits such as an index entry's size.
 _ABOUT_VALUES = frozenset({"21", "22", "23", "44", "54"})
@@ -39,16 +40,36 @@ def translate(error: Exception) -> StoreError:
 
     Raise it `from None`, for the driver's own text would follow as its cause.
     """
+    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
+        return _translate_driver(error)
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     cause = getattr(cause, "driver_exception", cause)
     name = type(cause).__name__
     state = getattr(cause, "sqlstate", None)
     if isinstance(error, IntegrityError):
         return Conflict("a row exists already, or refers to something missing")
-    # A value that could not even be sent.
-    refused = isinstance(error, StatementError) and not isinstance(error, DBAPIError)
-    if isinstance(error, DBAPIError) and not error.connection_invalidated and not isinstance(error, OperationalError):
-        refused = state is None or state[:2] in _ABOUT_VALUES
-    if refused:
+    if _about_values(error, state):
         return Rejected(name if state is None else f"{name} ({state})")
     return Unavailable(f"{name}: {str(cause).partition(chr(10))[0] or 'no details'}")
+
+
+def _translate_driver(error: Exception) -> StoreError:
+    """The same for what asyncpg raises itself, where the hot path uses it without SQLAlchemy."""
+    name, state = type(error).__name__, getattr(error, "sqlstate", None)
+    if state is None:
+        # DataError: the driver could not encode a value. Otherwise the connection is gone.
+        return Rejected(name) if isinstance(error, asyncpg.DataError) else Unavailable(name)
+    if state[:2] == "23":
+        return Conflict("a row exists already, or refers to something missing")
+    return Rejected(f"{name} ({state})") if state[:2] in _ABOUT_VALUES else Unavailable(f"{name} ({state})")
+
+
+def _about_values(error: Exception, state: str | None) -> bool:
+    if not isinstance(error, DBAPIError):
+        # A value that could not even be sent, such as a text that is no UTF-8.
+        return isinstance(error, StatementError | UnicodeEncodeError)
+    if error.connection_invalidated:
+        return False
+    if state is not None:
+        return state[:2] in _ABOUT_VALUES
+    return isinstance(error, DataError | InterfaceError | ProgrammingError)

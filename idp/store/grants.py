@@ -12,6 +12,7 @@ from idp.domain.user import User
 from idp.store.columns import Document, Instant, TupleOf, any_of, many, metadata
 from idp.store.database import Database
 from idp.store.mapping import Mapping
+from idp.store.prepared import Prepared
 from idp.store.repository import Repository, columns_of
 from idp.store.users import USERS, users
 
@@ -110,19 +111,19 @@ def issued_reader(
     """Return a reader of many codes or tokens by their hashes, each with its grant and user, in one query."""
     dialect = database.dialect
     table = mapping.table
+    columns = columns_of(mapping, GRANTS, USERS)
     query = (
-        select(*columns_of(mapping, GRANTS, USERS))
+        select(*columns)
         .select_from(table.outerjoin(grants, table.c.grant_id == grants.c.id).outerjoin(users))
         .where(any_of(table.c.hash, "hashes", dialect))
     )
+    statement = Prepared(query, database.sqlalchemy_dialect, returns=columns)
     end_of_item = len(mapping.columns)
     end_of_grant = end_of_item + len(GRANTS.columns)
 
     async def read(hashes: Sequence[str]) -> dict[str, Issued[T]]:
-        async with database.read() as connection:
-            rows = (await connection.execute(query, {"hashes": many(hashes, dialect)})).fetchall()
         found: dict[str, Issued[T]] = {}
-        for row in rows:
+        for row in await database.lane.fetch(statement, {"hashes": many(hashes, dialect)}):
             item = mapping.from_row(row[:end_of_item])
             found[item.hash] = Issued(
                 item=item,

@@ -14,12 +14,13 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Table, bindparam, insert, update
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from idp.store.columns import Instant, any_of, many, metadata
 from idp.store.database import Database
 from idp.store.errors import Rejected, StoreError, Unavailable, UnknownOutcome
+from idp.store.lane import LaneTransaction
 from idp.store.mapping import mapping_of
+from idp.store.prepared import Prepared
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +47,8 @@ class GroupCommit:
         self._queue: deque[_Operation] = deque()
         self._flusher: asyncio.Task[None] | None = None
         self._closed = False
-        self._consume_statements: dict[Table, Any] = {}
+        self._inserts: dict[Table, Prepared] = {}
+        self._updates: dict[Table, Prepared] = {}
         self._order = {table: position for position, table in enumerate(metadata.sorted_tables)}
 
     @property
@@ -92,8 +94,8 @@ class GroupCommit:
         self._queue.append(operation)
         if self._flusher is None:
             self._flusher = asyncio.get_running_loop().create_task(self._flush_all())
-        # A cancelled request stops waiting; its operation stays in the queue.
-        return await asyncio.shield(operation.done)
+        # A cancelled request cancels only this future; its operation stays in the queue and is carried out.
+        return await operation.done
 
     async def _flush_all(self) -> None:
         try:
@@ -111,7 +113,6 @@ class GroupCommit:
             _fail(batch, error)
         except Exception as error:
             if len(batch) == 1:
-                # Besides refusals: a text that is no UTF-8 makes SQLite's driver raise an error not its own.
                 _fail(batch, error if isinstance(error, StoreError) else Rejected(type(error).__name__))
                 return
             for operation in batch:
@@ -125,17 +126,19 @@ class GroupCommit:
                     operation.done.set_result(operation.won)
 
     async def _commit(self, batch: list[_Operation]) -> None:
-        async with self._database.write() as connection:
-            await self._consume(connection, batch)
+        tables = {table for operation in batch for table, _ in operation.rows}
+        single = len(tables) == 1 and all(operation.consumes is None for operation in batch)
+        async with self._database.lane.transaction(single=single) as transaction:
+            await self._consume(transaction, batch)
             rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
             for operation in batch:
                 if operation.won:
                     for table, row in operation.rows:
                         rows[table].append(row)
             for table in sorted(rows, key=self._order.__getitem__):
-                await connection.execute(insert(table), rows[table])
+                await transaction.execute_many(self._insert(table), rows[table])
 
-    async def _consume(self, connection: AsyncConnection, batch: list[_Operation]) -> None:
+    async def _consume(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
         consumers: dict[Table, dict[str, list[_Operation]]] = defaultdict(lambda: defaultdict(list))
         for operation in batch:
             if operation.consumes is not None:
@@ -146,22 +149,28 @@ class GroupCommit:
             by_hash = consumers[table]
             hashes = many(tuple(by_hash), self._database.dialect)
             now = max(operation.now for operations in by_hash.values() for operation in operations if operation.now)
-            result = await connection.execute(self._statement(table), {"hashes": hashes, "now": now})
-            unused = {hash for (hash,) in result}
+            unused = {hash for (hash,) in await transaction.fetch(self._update(table), {"hashes": hashes, "now": now})}
             for hash, operations in by_hash.items():
                 for position, operation in enumerate(operations):
                     operation.won = position == 0 and hash in unused
 
-    def _statement(self, table: Table) -> Any:
-        statement = self._consume_statements.get(table)
+    def _insert(self, table: Table) -> Prepared:
+        statement = self._inserts.get(table)
         if statement is None:
-            statement = (
+            statement = self._inserts[table] = Prepared(insert(table), self._database.sqlalchemy_dialect)
+        return statement
+
+    def _update(self, table: Table) -> Prepared:
+        statement = self._updates.get(table)
+        if statement is None:
+            query = (
                 update(table)
                 .where(any_of(table.c.hash, "hashes", self._database.dialect), table.c.used_at.is_(None))
                 .values(used_at=bindparam("now", type_=Instant))
                 .returning(table.c.hash)
             )
-            self._consume_statements[table] = statement
+            dialect = self._database.sqlalchemy_dialect
+            statement = self._updates[table] = Prepared(query, dialect, returns=[table.c.hash])
         return statement
 
 

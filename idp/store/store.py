@@ -1,11 +1,11 @@
 """The store as services see it: `read()` and `write()` with every repository, and the two fast lanes."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, delete, func, literal_column, select
+from sqlalchemy import ColumnElement, Select, delete, func, literal_column, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from idp.domain.client import Client
@@ -37,7 +37,9 @@ from idp.store.grants import (
 from idp.store.group_commit import GroupCommit
 from idp.store.interactions import Interactions, interactions
 from idp.store.labs import LABS, MEMBERSHIPS, Labs, Memberships, lab_membership, labs, memberships
+from idp.store.mapping import Mapping
 from idp.store.one_time_links import OneTimeLinks, one_time_links
+from idp.store.prepared import Prepared
 from idp.store.repository import columns_of
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
@@ -99,9 +101,17 @@ class Store:
         self._access_tokens = Coalesce(issued_reader(database, ACCESS_TOKENS))
         self._refresh_tokens = Coalesce(issued_reader(database, REFRESH_TOKENS))
         self._authorization_codes = Coalesce(issued_reader(database, AUTHORIZATION_CODES))
-        self._memberships = Coalesce(self._read_memberships)
-        self._sessions = Coalesce(self._read_sessions)
-        self._clients = Coalesce(self._read_clients)
+        self._memberships = Coalesce(self._memberships_reader())
+        self._sessions = Coalesce(self._sessions_reader())
+        self._clients = Coalesce(self._clients_reader())
+        self._coalesced: Sequence[Coalesce[Any]] = (
+            self._access_tokens,
+            self._refresh_tokens,
+            self._authorization_codes,
+            self._memberships,
+            self._sessions,
+            self._clients,
+        )
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[Transaction]:
@@ -152,36 +162,52 @@ class Store:
     async def close(self) -> None:
         """Finish what was accepted and close the database."""
         await self.commit.close()
+        for coalesce in self._coalesced:
+            await coalesce.close()
         await self.database.close()
 
-    async def _read_memberships(self, user_ids: Sequence[str]) -> dict[str, list[LabMembership]]:
-        query = (
-            select(*columns_of(LABS, MEMBERSHIPS))
-            .join_from(labs, memberships)
-            .where(any_of(memberships.c.user_id, "user_ids", self.database.dialect))
-            .order_by(labs.c.slug)
-        )
-        found: dict[str, list[LabMembership]] = {}
-        async with self.database.read() as connection:
-            for row in await connection.execute(query, {"user_ids": many(user_ids, self.database.dialect)}):
+    def _reader(
+        self, query: Select[Any], column: ColumnElement[str], *mappings: Mapping[Any]
+    ) -> Callable[[Sequence[str]], Awaitable[list[Sequence[Any]]]]:
+        """Return a reader of the rows whose column is one of many values."""
+        dialect = self.database.dialect
+        chosen = query.where(any_of(column, "keys", dialect))
+        statement = Prepared(chosen, self.database.sqlalchemy_dialect, returns=columns_of(*mappings))
+
+        async def read(keys: Sequence[str]) -> list[Sequence[Any]]:
+            return await self.database.lane.fetch(statement, {"keys": many(keys, dialect)})
+
+        return read
+
+    def _memberships_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, list[LabMembership]]]]:
+        query = select(*columns_of(LABS, MEMBERSHIPS)).join_from(labs, memberships).order_by(labs.c.slug)
+        read_rows = self._reader(query, memberships.c.user_id, LABS, MEMBERSHIPS)
+
+        async def read(user_ids: Sequence[str]) -> dict[str, list[LabMembership]]:
+            found: dict[str, list[LabMembership]] = {}
+            for row in await read_rows(user_ids):
                 held = lab_membership(row)
                 found.setdefault(held.membership.user_id, []).append(held)
-        return found
+            return found
 
-    async def _read_sessions(self, hashes: Sequence[str]) -> dict[str, tuple[Session, User]]:
-        query = (
-            select(*columns_of(SESSIONS, USERS))
-            .join_from(sessions, users)
-            .where(any_of(sessions.c.hash, "hashes", self.database.dialect))
-        )
+        return read
+
+    def _sessions_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, tuple[Session, User]]]]:
+        query = select(*columns_of(SESSIONS, USERS)).join_from(sessions, users)
+        read_rows = self._reader(query, sessions.c.hash, SESSIONS, USERS)
         width = len(SESSIONS.columns)
-        async with self.database.read() as connection:
-            rows = await connection.execute(query, {"hashes": many(hashes, self.database.dialect)})
-            pairs = [(SESSIONS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]
-        return {session.hash: (session, user) for session, user in pairs}
 
-    async def _read_clients(self, client_ids: Sequence[str]) -> dict[str, Client]:
-        query = select(*CLIENTS.columns).where(any_of(clients.c.client_id, "client_ids", self.database.dialect))
-        async with self.database.read() as connection:
-            rows = await connection.execute(query, {"client_ids": many(client_ids, self.database.dialect)})
-            return {client.client_id: client for client in map(CLIENTS.from_row, rows)}
+        async def read(hashes: Sequence[str]) -> dict[str, tuple[Session, User]]:
+            rows = await read_rows(hashes)
+            pairs = [(SESSIONS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]
+            return {session.hash: (session, user) for session, user in pairs}
+
+        return read
+
+    def _clients_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, Client]]]:
+        read_rows = self._reader(select(*CLIENTS.columns), clients.c.client_id, CLIENTS)
+
+        async def read(client_ids: Sequence[str]) -> dict[str, Client]:
+            return {client.client_id: client for client in map(CLIENTS.from_row, await read_rows(client_ids))}
+
+        return read

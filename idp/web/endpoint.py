@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from idp.crypto.password import HashingBusy
@@ -32,8 +32,10 @@ def machine_endpoint(handler: Handler) -> Handler:
         except OAuthError as error:
             errors.log_refusal(request, error)
             return oauth_error(error)
-        except HTTPException:
-            raise
+        except HTTPException as error:
+            return await errors.http_error(request, error)
+        except ClientDisconnect:
+            return Response(status_code=400)
         except (Unavailable, HashingBusy) as error:
             errors.log_failure(request, error)
             return oauth_error(TemporarilyUnavailable(), retry_after=errors.retry_after(error))
@@ -59,8 +61,10 @@ def page(handler: Handler) -> Handler:
         except OAuthError as error:
             errors.log_refusal(request, error)
             return errors.refusal_page(request, error)
-        except HTTPException:
-            raise
+        except HTTPException as error:
+            return await errors.http_error(request, error)
+        except ClientDisconnect:
+            return Response(status_code=400)
         except (UnknownClient, InteractionGone, SetupClosed, ForgedForm, Unavailable, HashingBusy) as error:
             return errors.explained_page(request, error)
         except Exception as error:

@@ -3,6 +3,7 @@
 from typing import Any
 from urllib.parse import parse_qsl
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from idp.protocol.errors import InvalidRequest
@@ -31,7 +32,25 @@ async def read_form(request: Request[Any]) -> Parameters:
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
-    return _parse(await request.body())
+    return _parse(await read_body(request))
+
+
+async def read_body(request: Request[Any]) -> bytes:
+    """Return the body.
+
+    Raises:
+        HTTPException: 413, it is larger than the server accepts.
+    """
+    # Here instead of in a middleware, which would cost every request; nothing else in the server reads a body.
+    limit: int = request.state["max_body_bytes"]
+    chunks = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise HTTPException(413, headers={"Connection": "close"})
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _parse(raw: bytes) -> Parameters:

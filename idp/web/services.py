@@ -60,6 +60,7 @@ class Services(TypedDict):
     drain: Drain
     demo: Demo | None
     issuer: str
+    max_body_bytes: int
 
 
 async def find_signed_in(request: Request[Services]) -> SignedIn | None:

@@ -17,8 +17,8 @@ def test_tokens_ids_and_references_do_not_repeat():
         assert len({mint() for _ in range(200)}) == 200
 
 
-def test_id_is_the_prefix_and_twenty_lower_case_base32_characters():
-    assert re.fullmatch(r"grant_[a-z2-7]{20}", opaque.mint_id("grant"))
+def test_id_is_the_prefix_and_twenty_four_hexadecimal_digits():
+    assert re.fullmatch(r"grant_[0-9a-f]{24}", opaque.mint_id("grant"))
 
 
 def test_reference_can_be_read_aloud():

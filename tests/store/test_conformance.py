@@ -511,8 +511,7 @@ async def test_expired_rows_are_deleted_in_small_batches(store: Store, clock: Fa
         make_session(id="s_new", hash="new", **new),
         *(make_grant(id="g_old", **old), make_grant(id="g_new", **new)),
         *(make_code(hash="old", grant_id="g_old", **old), make_code(hash="new", grant_id="g_new", **new)),
-        *(make_refresh_token(hash="old", grant_id="g_new", **old),),
-        *(make_refresh_token(hash="new", grant_id="g_new", **new),),
+        *(make_refresh_token(hash=hash, grant_id="g_new", **expiry) for hash, expiry in (("old", old), ("new", new))),
         *(make_access_token(hash="old", grant_id="g_new", **old), make_access_token(hash="new", grant_id=None, **new)),
         *(make_interaction(hash="old", **old), make_interaction(hash="new", **new)),
         *(make_one_time_link(hash="old", **old), make_one_time_link(hash="new", **new)),
@@ -526,14 +525,8 @@ async def test_expired_rows_are_deleted_in_small_batches(store: Store, clock: Fa
     async with store.read() as tx:
         assert [session.id for session in await tx.sessions.all()] == ["s_new"]
         assert [grant.id for grant in await tx.grants.all()] == ["g_new"]
-        for expiring in (
-            tx.authorization_codes,
-            tx.refresh_tokens,
-            tx.access_tokens,
-            tx.interactions,
-            tx.one_time_links,
-        ):
-            assert [value.hash for value in await expiring.all()] == ["new"]
+        for noun in ("authorization_codes", "refresh_tokens", "access_tokens", "interactions", "one_time_links"):
+            assert [value.hash for value in await repository(tx, noun).all()] == ["new"]
 
 
 async def test_the_database_tells_its_time(store: Store):

@@ -13,11 +13,13 @@ from idp.domain.consent import Consent
 from idp.domain.credential import Credential, CredentialKind
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.interaction import Interaction
-from idp.domain.lab import Lab, LabRole, Membership
+from idp.domain.lab import Lab, LabMembership, LabRole, Membership
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
 from idp.domain.session import Session
 from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
 from idp.domain.user import User
+from idp.protocol.authorization_request import AuthorizationRequest, check_authorization_request
+from idp.protocol.parameters import Parameters
 from tests.support.clock import START
 
 USER_ID = "u_alice"
@@ -26,6 +28,10 @@ LAB_ID = "lab_bio"
 GRANT_ID = "g_portal"
 SESSION_ID = "s_browser"
 REDIRECT_URI = "https://portal.example.org/callback"
+ISSUER = "https://idp.example.org"
+# The example of RFC 7636 appendix B.
+CODE_VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+CODE_CHALLENGE = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
 
 
 def make_user(**changes: Any) -> User:
@@ -53,6 +59,17 @@ def make_membership(**changes: Any) -> Membership:
     return Membership(**{**defaults, **changes})
 
 
+def make_lab_membership(
+    slug: str = "bio", role: LabRole = LabRole.MEMBER, *, lab: dict[str, Any] | None = None, **changes: Any
+) -> LabMembership:
+    """A membership with its lab; `changes` are the membership's."""
+    lab_id = f"lab_{slug}"
+    return LabMembership(
+        lab=make_lab(**{"id": lab_id, "slug": slug, "name": slug.title(), **(lab or {})}),
+        membership=make_membership(lab_id=lab_id, role=role, **changes),
+    )
+
+
 def make_client(**changes: Any) -> Client:
     defaults = {
         "client_id": CLIENT_ID,
@@ -64,6 +81,25 @@ def make_client(**changes: Any) -> Client:
         "scope": "openid profile email offline_access",
     }
     return Client(**{**defaults, **changes})
+
+
+def make_authorization_params(**changes: str | None) -> Parameters:
+    """The parameters of an authorization request; None leaves one out."""
+    values = {
+        "client_id": CLIENT_ID,
+        "response_type": "code",
+        "redirect_uri": REDIRECT_URI,
+        "scope": "openid profile",
+        "state": "a-state",
+        "nonce": "a-nonce",
+        "code_challenge": CODE_CHALLENGE,
+        "code_challenge_method": "S256",
+    }
+    return Parameters({name: value for name, value in {**values, **changes}.items() if value is not None})
+
+
+def make_authorization_request(client: Client | None = None, **changes: str | None) -> AuthorizationRequest:
+    return check_authorization_request(client or make_client(), make_authorization_params(**changes), issuer=ISSUER)
 
 
 def make_session(**changes: Any) -> Session:

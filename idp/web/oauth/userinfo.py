@@ -34,9 +34,7 @@ async def userinfo(request: Request[Services]) -> Response:
 
 async def _token_in_body(request: Request[Services]) -> str | None:
     # RFC 6750 §2.2: only in a form, only with POST; a POST whose token stands in the header may have any body.
-    if request.method != "POST" or not await request.body():
-        return None
-    if "authorization" in request.headers and "form" not in request.headers.get("content-type", ""):
+    if request.method != "POST" or "form" not in request.headers.get("content-type", ""):
         return None
     form = await read_form(request)
     if "access_token" in form.repeated:

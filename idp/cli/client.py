@@ -1,0 +1,106 @@
+"""`idp client`: applications and services."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from idp.cli.run import ACTOR, Json, echo_json, group, over_store, refuse
+from idp.domain.client import ApplicationType, Client, ClientAuthMethod, GrantType
+
+if TYPE_CHECKING:
+    from idp.app import Opened
+
+app = group("Applications and services.")
+
+_Id = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
+
+
+@app.command()
+def create(
+    client_id: Annotated[str | None, typer.Option(help="By default one is made up.")] = None,
+    client_name: Annotated[str | None, typer.Option("--name", help="Name that people read.")] = None,
+    redirect_uri: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    post_logout_redirect_uri: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
+    grant_type: Annotated[list[GrantType] | None, typer.Option(help="Repeatable.")] = None,
+    auth_method: Annotated[
+        ClientAuthMethod, typer.Option(help="none makes a public client, without a secret.")
+    ] = ClientAuthMethod.CLIENT_SECRET_BASIC,
+    application_type: Annotated[ApplicationType, typer.Option()] = ApplicationType.WEB,
+    scope: Annotated[str, typer.Option(help="Scopes that it may ask for, in quotes.")] = "openid profile email",
+    allowed_lab: Annotated[list[str] | None, typer.Option(help="Lab that it may learn of, or *; repeatable.")] = None,
+    trusted: Annotated[bool, typer.Option("--trusted", help="Skip the consent page.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Register a client and show its secret, this once; `idp apply` knows every other setting."""
+    raw = {
+        **({} if client_id is None else {"client_id": client_id}),
+        "client_name": client_name,
+        "redirect_uris": redirect_uri or [],
+        "post_logout_redirect_uris": post_logout_redirect_uri or [],
+        "grant_types": grant_type or [GrantType.AUTHORIZATION_CODE],
+        "token_endpoint_auth_method": auth_method,
+        "application_type": application_type,
+        "scope": scope,
+        "allowed_labs": "*" if allowed_lab == ["*"] else allowed_lab or [],
+        "trusted": trusted,
+    }
+
+    async def run(opened: "Opened") -> tuple[Client, str | None]:
+        from idp.services.client_input import register
+
+        return await register(opened.store, opened.keys, opened.clock, raw, actor=ACTOR)
+
+    client, secret = over_store(run)
+    _show_secret(client.client_id, secret, as_json=as_json)
+
+
+@app.command()
+def rotate_secret(
+    client_id: _Id,
+    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old secret is accepted still.")] = 24,
+    as_json: Json = False,
+) -> None:
+    """Give a client a new secret and show it, this once."""
+
+    async def run(opened: "Opened") -> str:
+        if (await _get(opened, client_id)).public:
+            refuse(f"{client_id} is a public client, which has no secret")
+        overlap = timedelta(hours=overlap_hours)
+        return await opened.clients.rotate_secret(client_id, overlap=overlap, actor=ACTOR)
+
+    _show_secret(client_id, over_store(run), as_json=as_json)
+
+
+@app.command()
+def show(client_id: _Id, as_json: Json = False) -> None:
+    """Show a client's settings, as an apply file writes them."""
+    import yaml
+
+    from idp.services.export import client_document, plain
+
+    async def run(opened: "Opened") -> Client:
+        return await _get(opened, client_id)
+
+    client = over_store(run)
+    document = plain(client_document(client))
+    if as_json:
+        echo_json({**document, "secrets": [{"expires_at": secret.expires_at} for secret in client.secrets]})
+    else:
+        typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+
+
+async def _get(opened: "Opened", client_id: str) -> Client:
+    client = await opened.store.find_client(client_id)
+    if client is None:
+        refuse(f"there is no client {client_id}")
+    return client
+
+
+def _show_secret(client_id: str, secret: str | None, *, as_json: bool) -> None:
+    if as_json:
+        echo_json({"client_id": client_id, **({} if secret is None else {"client_secret": secret})})
+        return
+    typer.echo(f"client_id: {client_id}")
+    if secret is not None:
+        typer.echo(f"client_secret, shown this once: {secret}")
