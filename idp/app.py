@@ -99,8 +99,10 @@ async def open_store(settings: Settings, *, clock: Clock = system_clock, create:
         hasher.close()
 
 
-def create_app(settings: Settings, *, clock: Clock = system_clock, demo: Demo | None = None) -> ASGIApp:
-    """Return the server; its lifespan opens and closes the store."""
+def create_app(
+    settings: Settings, *, clock: Clock = system_clock, demo: Demo | None = None, drain: Drain | None = None
+) -> ASGIApp:
+    """Return the server; its lifespan opens and closes the store. `drain` is set by whoever stops it."""
     pages = Pages(service_name=settings.service_name, templates_dir=templates_dir())
     grants = [grant for feature in FEATURES for grant in feature.grants]
     routes = [route for feature in FEATURES for route in feature.routes]
@@ -108,7 +110,7 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, demo: Demo | 
     metadata = server_metadata(
         issuer=settings.issuer, endpoints=endpoints, grant_types=[str(grant.grant_type) for grant in grants]
     )
-    drain = Drain()
+    drain = drain or Drain()
     well_known = WellKnown(metadata, jwks_max_age=timedelta(seconds=settings.jwks_max_age_seconds))
 
     @asynccontextmanager
@@ -121,7 +123,6 @@ def create_app(settings: Settings, *, clock: Clock = system_clock, demo: Demo | 
             try:
                 yield _services(opened, pages, drain, demo)
             finally:
-                drain.draining = True
                 await jobs.stop()
 
     application = Starlette(

@@ -117,6 +117,12 @@ class Settings(BaseModel):
         default=(), description="Addresses and networks of proxies whose forwarding headers are believed"
     )
     max_body_bytes: int = Field(default=65536, ge=1024, le=16_777_216, description="Largest request body")
+    drain_delay_seconds: int = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="Time between the signal to stop and closing the port, in which /readyz answers 503",
+    )
     drain_seconds: int = Field(
         default=20, ge=0, le=600, description="Time that running requests get when the server stops"
     )

@@ -23,6 +23,8 @@ def require_demo_store(settings: Settings, overrides: Mapping[str, Any]) -> Sett
     """
     if not is_loopback(settings.issuer):
         raise CannotStart(f"--demo has public passwords: it serves on loopback only, not as {settings.issuer}")
+    if settings.listen_host not in {"localhost", "127.0.0.1", "::1"}:
+        raise CannotStart(f"--demo has public passwords: it listens on loopback only, not on {settings.listen_host}")
     url = f"sqlite:///{_FOLDER.absolute()}/idp.db"
     moved = load_settings(
         **{**overrides, "database_url": url, "keys_dir": _FOLDER.absolute() / "keys"}, issuer=settings.issuer

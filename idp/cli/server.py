@@ -6,7 +6,7 @@ import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from errno import EACCES, EADDRINUSE
 from typing import Any
 
@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from idp.cli.demo import prepare_demo, require_demo_store
 from idp.cli.run import CANNOT_START, CannotStart, refusing
+from idp.cli.worker import spare_the_garbage_collector
 from idp.observe.logs import configure_logs
 from idp.settings import Settings, load_settings
 
@@ -27,8 +28,8 @@ _KEEP_ALIVE_SECONDS = 75
 
 def start(overrides: Mapping[str, Any], *, demo_rp_port: int | None) -> None:
     """Serve until a signal says to stop; with `demo_rp_port`, demo data and the demo application on that port."""
-    with tempfile.TemporaryDirectory(prefix="lab-id-metrics-") as metrics_folder:
-        settings, sockets, link = refusing(_prepare(overrides, demo_rp_port, metrics_folder))
+    with ExitStack() as held:
+        settings, sockets, link = refusing(_prepare(overrides, demo_rp_port, held))
         lines = _greeting(settings, link, demo_rp_port)
         if settings.workers > 1:
             _serve_with_workers(settings, sockets[0], lines)
@@ -37,18 +38,19 @@ def start(overrides: Mapping[str, Any], *, demo_rp_port: int | None) -> None:
 
 
 async def _prepare(
-    overrides: Mapping[str, Any], demo_rp_port: int | None, metrics_folder: str
+    overrides: Mapping[str, Any], demo_rp_port: int | None, held: ExitStack
 ) -> tuple[Settings, Sequence[socket.socket], str | None]:
     settings = _load(overrides)
     if demo_rp_port is not None:
         settings = require_demo_store(settings, overrides)
     configure_logs(settings.log_format, settings.log_level)
-    sockets = [_listen(settings.listen_host, settings.listen_port, "--port")]
+    sockets = [held.enter_context(_listen(settings.listen_host, settings.listen_port, "--port"))]
     if demo_rp_port is not None:
-        sockets.append(_listen("127.0.0.1", demo_rp_port, "--rp-port"))
+        sockets.append(held.enter_context(_listen("127.0.0.1", demo_rp_port, "--rp-port")))
     if settings.workers > 1:
         # Decided when the metrics are first imported, below and in the workers.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics_folder
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="lab-id-metrics-"))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
     return settings, sockets, await _open(settings, demo_rp_port)
 
 
@@ -99,7 +101,8 @@ def _listen(host: str, port: int, option: str) -> socket.socket:
         elif error.errno == EACCES:
             text = f"port {port} needs privileges: choose one above 1023 with {option}"
         else:
-            text = f"cannot listen on {host}, port {port}: {error.strerror or error}"
+            reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+            text = f"cannot listen on {host}, port {port}: {reason}"
         raise CannotStart(text) from None
 
 
@@ -140,6 +143,7 @@ class _Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        spare_the_garbage_collector()
         self._on_started()
 
     @contextmanager
@@ -152,12 +156,13 @@ def _serve_here(
 ) -> None:
     from idp.app import create_app
     from idp.demo.data import SIGN_INS
-    from idp.web.services import Demo
+    from idp.web.services import Demo, Drain
 
     demo = None
     if demo_rp_port is not None:
         demo = Demo(accounts=SIGN_INS, rp_url=f"http://localhost:{demo_rp_port}")
-    apps: list[Any] = [create_app(settings, demo=demo)]
+    drain = Drain()
+    apps: list[Any] = [create_app(settings, demo=demo, drain=drain)]
     if demo_rp_port is not None:
         from idp.demo.relying_party import create_relying_party
 
@@ -173,15 +178,20 @@ def _serve_here(
     servers = [_Server(uvicorn.Config(app, **_common(settings)), started) for app in apps]
 
     async def serve() -> None:
+        loop = asyncio.get_running_loop()
+
         def stop() -> None:
             for server in servers:
                 # Asked a second time, it stops without waiting for running requests.
                 server.force_exit = server.should_exit
                 server.should_exit = True
 
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stop)
+        def announce() -> None:
+            drain.draining = True
+            loop.call_later(settings.drain_delay_seconds, stop)
+
+        loop.add_signal_handler(signal.SIGINT, stop)
+        loop.add_signal_handler(signal.SIGTERM, announce)
         async with asyncio.TaskGroup() as group:
             for server, listening in zip(servers, sockets, strict=True):
                 group.create_task(server.serve(sockets=[listening]))

@@ -5,7 +5,7 @@ from pathlib import Path
 # What the greeting and the first page offer: address, password, and who it is.
 SIGN_INS = (
     ("alice@example.org", "correct-horse-battery", "administrator, admin of Biology"),
-    ("bob@example.org", "blue-whale-singing", "member of Biology and Chemistry"),
+    ("bob@example.org", "blue-whale-singing", "member of Biology, viewer of Chemistry"),
 )
 _RP = "http://localhost:9000/"
 

@@ -235,11 +235,10 @@ def configure_logs(
     root = logging.getLogger()
     root.handlers[:] = [*(other for other in root.handlers if not isinstance(other, _StderrHandler)), handler]
     number = logging.getLevelNamesMapping()[level.upper()]
-    # Below warnings most libraries repeat statements, parameters and headers: only these two say anything of use.
+    # Below warnings most libraries repeat statements, parameters and headers: only the server says anything of use.
     root.setLevel(max(number, logging.WARNING))
     logging.getLogger("idp").setLevel(number)
-    for name in ("uvicorn", "alembic"):
-        logging.getLogger(name).setLevel(max(number, logging.INFO))
+    logging.getLogger("uvicorn").setLevel(max(number, logging.INFO))
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "alembic"):
         library = logging.getLogger(name)
         library.handlers.clear()

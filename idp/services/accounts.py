@@ -171,7 +171,7 @@ class Accounts:
         return user
 
     async def set_password(self, identifier: str, password: str, *, actor: str) -> User:
-        """Replace an account's password.
+        """Replace an account's password; whoever knew the old one is signed out everywhere.
 
         Raises:
             AccountRefused: the password is too short or too long.
@@ -186,6 +186,8 @@ class Accounts:
                 await tx.credentials.add(password_credential(user, encoded, now=now))
             else:
                 await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
+            await tx.sessions.end_all(user.id, now=now)
+            await tx.grants.revoke_all(user.id, now=now)
             await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
         return user
 

@@ -49,7 +49,9 @@ class ApplyRefused(Exception):
     """The files are refused, with every fault; nothing was written."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        first = {(fault.file, fault.place): fault for fault in reversed(list(faults))}
+        first: dict[tuple[str, Place], Fault] = {}
+        for fault in faults:
+            first.setdefault((fault.file, fault.place), fault)
         self.faults = sorted(first.values(), key=lambda fault: (fault.file, fault.line))
         super().__init__("\n".join(map(str, self.faults)))
 

@@ -46,7 +46,9 @@ class InputRefused(Exception):
 
     def __init__(self, faults: Mapping[Place, str]) -> None:
         self.faults = dict(faults)
-        super().__init__("; ".join(f"{place_text(place)}: {fault}".removeprefix(": ") for place, fault in faults.items()))
+        super().__init__(
+            "\n".join(f"{place_text(place)}: {fault}".removeprefix(": ") for place, fault in faults.items())
+        )
 
     @property
     def errors(self) -> dict[str, str]:

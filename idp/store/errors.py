@@ -57,8 +57,8 @@ def _translate_driver(error: Exception) -> StoreError:
     """The same for what asyncpg raises itself, where the hot path uses it without SQLAlchemy."""
     name, state = type(error).__name__, getattr(error, "sqlstate", None)
     if state is None:
-        # DataError: the driver could not encode a value. Otherwise the connection is gone.
-        return Rejected(name) if isinstance(error, asyncpg.DataError) else Unavailable(name)
+        # The driver's own complaint: the connection is gone. A value that it cannot encode has a state of class 22.
+        return Unavailable(name)
     if state[:2] == "23":
         return Conflict("a row exists already, or refers to something missing")
     return Rejected(f"{name} ({state})") if state[:2] in _ABOUT_VALUES else Unavailable(f"{name} ({state})")

@@ -15,8 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from idp.store.errors import UnknownOutcome, translate
 from idp.store.prepared import Prepared
 
-_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, OSError, TimeoutError)
-
+_LOST = (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+# The server went away in the middle: what it was doing may have been done.
+_SHUT_DOWN = (asyncpg.AdminShutdownError, asyncpg.CrashShutdownError)
 
 Opener = Callable[[], AbstractAsyncContextManager[AsyncConnection]]
 
@@ -130,7 +131,7 @@ class PostgresLane:
             except (asyncpg.PostgresError, *_LOST) as error:
                 if not single:
                     await self._writer.rollback(self._timeout)
-                elif isinstance(error, _LOST) and not isinstance(error, asyncpg.DataError):
+                elif isinstance(error, (*_LOST, *_SHUT_DOWN)):
                     raise UnknownOutcome(str(translate(error))) from None
                 raise translate(error) from None
             except BaseException:
@@ -140,7 +141,7 @@ class PostgresLane:
             if not single:
                 try:
                     await connection.execute("COMMIT", timeout=self._timeout)
-                except (asyncpg.PostgresError, *_LOST) as error:
+                except Exception as error:
                     await self._writer.close()
                     raise UnknownOutcome(str(translate(error))) from None
 

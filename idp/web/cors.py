@@ -1,6 +1,6 @@
 """Cross-origin requests of browser applications (Fetch §3.2), for the origins that their client registered."""
 
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +14,7 @@ _PREFLIGHT = {
     "Access-Control-Max-Age": "3600",
     "Vary": "Origin",
 }
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 def preflight(request: Request[Services]) -> Response:
@@ -39,4 +40,9 @@ def origins(client: Client) -> set[str]:
     if client.web_origins is not None:
         return set(client.web_origins)
     parts = (urlsplit(uri) for uri in client.redirect_uris)
-    return {f"{part.scheme}://{part.netloc}" for part in parts if part.scheme in {"http", "https"}}
+    return {_origin(part) for part in parts if part.scheme in _DEFAULT_PORTS}
+
+
+def _origin(parts: SplitResult) -> str:
+    """Return the origin as browsers write it (Fetch §3.1): in lower case, without the default port."""
+    return f"{parts.scheme}://{parts.netloc.lower().removesuffix(_DEFAULT_PORTS[parts.scheme])}"

@@ -28,7 +28,7 @@ def log_refusal(request: Request[Services], error: OAuthError, *, reference: str
     """Log why a request was refused; the client gets only the code and the fixed description."""
     _log.info(
         "refused",
-        path=request.url.path,
+        route=_route(request),
         error=error.error,
         description=error.description,
         detail=error.detail,
@@ -39,9 +39,14 @@ def log_refusal(request: Request[Services], error: OAuthError, *, reference: str
 def log_failure(request: Request[Services], error: Exception, *, reference: str | None = None) -> None:
     """Log what broke; overload and outages need no traceback."""
     if isinstance(error, Unavailable | HashingBusy):
-        _log.warning("unavailable", path=request.url.path, reason=str(error), reference=reference)
+        _log.warning("unavailable", route=_route(request), reason=str(error), reference=reference)
     else:
-        _log.exception("failed", path=request.url.path, reference=reference)
+        _log.exception("failed", route=_route(request), reference=reference)
+
+
+def _route(request: Request[Services]) -> str:
+    # Never the address itself: that of the setup page is a secret, and a query may be no UTF-8.
+    return getattr(request.scope.get("route"), "path", "none")
 
 
 def retry_after(error: Exception) -> int:
@@ -98,7 +103,11 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
     Anybody sees what was sent; only a signed-in administrator sees what is registered, with the difference marked.
     """
     client, sent = error.client, error.sent
-    signed_in = await find_signed_in(request)
+    try:
+        signed_in = await find_signed_in(request)
+    except Unavailable:
+        # The client may be known from the cache; then nobody is known to be an administrator.
+        signed_in = None
     details: list[tuple[str, list[tuple[str, bool]]]] = []
     near = None
     if signed_in is not None and signed_in.user.roles:
@@ -185,7 +194,7 @@ def explained_page(request: Request[Services], error: Exception) -> Response:
         log_failure(request, error, reference=reference)
         headers["Retry-After"] = str(retry_after(error))
     else:
-        _log.info("refused", path=request.url.path, error=code, reference=reference)
+        _log.info("refused", route=_route(request), error=code, reference=reference)
     return error_page(
         request, status=status, code=code, title=title, message=message, who=who, reference=reference, headers=headers
     )
@@ -194,7 +203,7 @@ def explained_page(request: Request[Services], error: Exception) -> Response:
 def failure_page(request: Request[Services]) -> Response:
     """Return the page of a failure of ours; call it while the exception is being handled."""
     reference = mint_reference()
-    _log.error("shown", path=request.url.path, reference=reference)
+    _log.error("shown", route=_route(request), reference=reference)
     return error_page(
         request,
         status=500,
@@ -208,7 +217,7 @@ def failure_page(request: Request[Services]) -> Response:
 
 def _reference(request: Request[Services], code: str, detail: str) -> str:
     reference = mint_reference()
-    _log.info("refused", path=request.url.path, error=code, detail=detail, reference=reference)
+    _log.info("refused", route=_route(request), error=code, detail=detail, reference=reference)
     return reference
 
 

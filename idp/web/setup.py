@@ -36,8 +36,9 @@ async def setup(request: Request[Services]) -> Response:
 def _form(request: Request[Services], errors: Mapping[str, str], values: Mapping[str, str]) -> Response:
     cookies = request.state["cookies"]
     csrf, fresh = cookies.form_token(request, None)
+    status, action = 422 if errors else 200, request.scope["path"]
     response = request.state["pages"].render(
-        "setup.html", status=422 if errors else 200, csrf=csrf, action=request.url.path, errors=errors, values=values
+        "setup.html", status=status, csrf=csrf, action=action, errors=errors, values=values
     )
     cookies.set_form(response, fresh)
     return response

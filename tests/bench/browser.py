@@ -1,4 +1,4 @@
-"""A browser just able to sign the benchmark's user in, so that there are tokens to measure with."""
+"""A browser just able to sign the benchmark's users in, so that there are tokens to measure with."""
 
 import hashlib
 import secrets
@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import httpx2
-from contestants import CALLBACK, CLIENT, PASSWORD, USER
+from contestants import CALLBACK, CLIENT, PASSWORD
+from load import brief
 from machine import BenchError
 from servers import Server
 
@@ -17,13 +18,14 @@ MAX_HOPS = 10
 
 
 class Browser:
-    """Keeps its cookies, so that only the first authorization meets the login form."""
+    """One user's; keeps its cookies, so that only the first authorization meets the login form."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, email: str) -> None:
         self.server = server
-        self.http = httpx2.Client(follow_redirects=False, timeout=10)
+        self.email = email
+        self.http = httpx2.Client(follow_redirects=False, timeout=30)
 
-    def tokens(self, params: Mapping[str, str] | None = None) -> dict[str, Any]:
+    def tokens(self, scope: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Obtain tokens by the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636)."""
         verifier = secrets.token_urlsafe(32)
         challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
@@ -31,7 +33,8 @@ class Browser:
             "client_id": CLIENT["client_id"],
             "redirect_uri": CALLBACK,
             "response_type": "code",
-            "scope": CLIENT["scope"],
+            "scope": scope,
+            "login_hint": self.email,
             "state": secrets.token_urlsafe(16),
             "code_challenge": challenge,
             "code_challenge_method": "S256",
@@ -50,7 +53,7 @@ class Browser:
             auth=(str(CLIENT["client_id"]), str(CLIENT["client_secret"])),
         )
         if answer.status_code != 200:
-            raise BenchError(f"{self._name}: the code was refused: {answer.status_code} {answer.text[:300]}")
+            raise BenchError(f"{self._name}: the code was refused: {answer.status_code} {brief(answer)}")
         tokens: dict[str, Any] = answer.json()
         return tokens
 
@@ -77,17 +80,17 @@ class Browser:
 
     def _filled_in(self, page: httpx2.Response) -> tuple[str, dict[str, str]]:
         if page.status_code != 200:
-            raise BenchError(f"{self._name}: {page.url.path} answered {page.status_code}: {page.text[:300]}")
+            raise BenchError(f"{self._name}: {page.url.path} answered {page.status_code}: {brief(page)}")
         forms = _Forms()
         forms.feed(page.text)
         for form in forms.found:
             kinds = {kind: name for name, (kind, _) in form.fields.items()}
             if "password" in kinds:
                 fields = {name: value for name, (kind, value) in form.fields.items() if kind == "hidden"}
-                fields[kinds.get("email") or kinds["text"]] = str(USER["email"])
+                fields[kinds.get("email") or kinds["text"]] = self.email
                 fields[kinds["password"]] = PASSWORD
                 return urljoin(str(page.url), form.action), fields
-        raise BenchError(f"{self._name}: {page.url.path} has no form with a password: {page.text[:300]}")
+        raise BenchError(f"{self._name}: {page.url.path} has no form with a password: {brief(page)}")
 
     @property
     def _name(self) -> str:

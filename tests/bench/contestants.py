@@ -1,4 +1,4 @@
-"""How Lab ID, its peer and PostgreSQL are set up: the same client, the same user, the same key size."""
+"""How Lab ID, its peer and PostgreSQL are set up: the same client, users and key size."""
 
 import json
 import os
@@ -24,21 +24,24 @@ CLIENT = {
     "grant_types": ["authorization_code", "refresh_token", "client_credentials"],
     "response_types": ["code"],
     "token_endpoint_auth_method": "client_secret_basic",
-    "scope": "openid profile email offline_access",
+    "scope": "openid profile email offline_access data.read",
 }
 PASSWORD = "correct-horse-battery"
-USER = {
-    "email": "alice@example.org",
-    "username": "alice",
-    "email_verified": True,
-    "name": "Alice Liddell",
-    "given_name": "Alice",
-    "family_name": "Liddell",
-}
+USERS = [
+    {
+        "email": f"alice.{number}@example.org",
+        "username": f"alice.{number}",
+        "email_verified": True,
+        "name": "Alice Liddell",
+        "given_name": "Alice",
+        "family_name": "Liddell",
+    }
+    for number in range(32)
+]
 
 
 def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
-    """Initialise a store and a key folder of our own, apply the same client and user as the peer has."""
+    """Initialise a store and a key folder of our own, apply the same client and users as the peer has."""
     if not (ROOT / "idp" / "__main__.py").exists():
         raise BenchError("idp/__main__.py is missing: run this in a checkout of Lab ID")
     port = free_port()
@@ -49,9 +52,8 @@ def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
     }
     (workspace / "keys").mkdir(mode=0o700)
     applied = workspace / "bench.yaml"
-    applied.write_text(
-        yaml.safe_dump({"users": [USER | {"password": PASSWORD}], "clients": [CLIENT | {"trusted": True}]})
-    )
+    users = [user | {"password": PASSWORD} for user in USERS]
+    applied.write_text(yaml.safe_dump({"users": users, "clients": [CLIENT | {"trusted": True}]}))
     idp = (sys.executable, "-m", "idp")
     for arguments in (("init",), ("apply", str(applied))):
         run([*idp, *arguments], cwd=ROOT, env=environment, seconds=120)
@@ -65,7 +67,7 @@ def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
 
 
 def peer_server(workspace: Path) -> Contestant:
-    """Install the peer as its lock file says and give it a key, the client and the user."""
+    """Install the peer as its lock file says and give it a key, the client and the users."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
             raise BenchError(f"{program} is missing: apt-get install nodejs npm")
@@ -80,8 +82,7 @@ def peer_server(workspace: Path) -> Contestant:
     key_file.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
-    claims = USER | {"sub": "u_alice", "preferred_username": USER["username"]}
-    claims.pop("username")
+    accounts = {str(user["email"]): _claims(user) for user in USERS}
     issuer = f"http://127.0.0.1:{free_port()}"
     return Contestant(
         name="oidc-provider",
@@ -93,13 +94,18 @@ def peer_server(workspace: Path) -> Contestant:
             "BENCH_ISSUER": issuer,
             "BENCH_AUDIENCE": AUDIENCE,
             "BENCH_CLIENT": json.dumps(CLIENT),
-            "BENCH_CLAIMS": json.dumps(claims),
+            "BENCH_ACCOUNTS": json.dumps(accounts),
             "BENCH_KEY_FILE": str(key_file),
         },
         # The peer gives offline access only where consent is asked for, and a JWT only for a named resource.
         authorization_params={"prompt": "consent"},
         refresh_params={"resource": AUDIENCE},
     )
+
+
+def _claims(user: dict[str, str | bool]) -> dict[str, str | bool | int]:
+    standard = {name: value for name, value in user.items() if name != "username"}
+    return standard | {"preferred_username": user["username"], "updated_at": 1_790_000_000}
 
 
 class Postgres:

@@ -3,9 +3,9 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from enum import StrEnum
 from typing import Any
 
 import httpx2
@@ -13,26 +13,38 @@ from machine import BENCH, VAR, BenchError
 from servers import Server
 
 
+class Kind(StrEnum):
+    """What makes one request differ from the next; see wrk.lua."""
+
+    BODY = "body"
+    BEARER = "bearer"
+    CHAIN = "chain"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shot:
-    """The request that is repeated, and how its answer is recognised as the real one."""
+    """The requests that are sent in turn, and how an answer is recognised as the real one.
+
+    Many tokens and users take turns, for a server might answer the same question asked twice at once by one look.
+    """
 
     url: str
     method: str = "GET"
     headers: Mapping[str, str] = field(default_factory=dict)
-    body: str = ""
+    kind: Kind = Kind.BODY
+    lines: Sequence[str] = ("",)
     status: int = 200
     accept: Callable[[httpx2.Response], bool]
-    chains: tuple[str, ...] = ()
 
     def check(self, server: Server) -> httpx2.Response:
-        """Send the request once, and insist on a good answer."""
-        body = self.body + self.chains[0] if self.chains else self.body
-        with httpx2.Client(follow_redirects=False, timeout=10) as http:
-            answer = http.request(self.method, self.url, headers=dict(self.headers), content=body)
+        """Send the first request once, and insist on a good answer."""
+        bearer = {"Authorization": f"Bearer {self.lines[0]}"} if self.kind is Kind.BEARER else {}
+        body = "" if self.kind is Kind.BEARER else self.lines[0]
+        with httpx2.Client(follow_redirects=False, timeout=30) as http:
+            answer = http.request(self.method, self.url, headers={**self.headers, **bearer}, content=body)
         if answer.status_code != self.status or not self.accept(answer):
             raise BenchError(
-                f"{server.contestant.name}: {self.method} {self.url} answered {answer.status_code}: {answer.text[:300]}"
+                f"{server.contestant.name}: {self.method} {self.url} answered {answer.status_code}: {brief(answer)}"
             )
         return answer
 
@@ -66,18 +78,16 @@ class Load:
 
 def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Load:
     """Load the server with one thread of wrk; every answer must be the expected one."""
-    with tempfile.NamedTemporaryFile("w", dir=VAR, prefix="chains-") as chains:
+    with tempfile.NamedTemporaryFile("w", dir=VAR, prefix="lines-") as lines:
         # The first chain was spent by `check`.
-        chains.writelines(f"{token}\n" for token in shot.chains[1:])
-        chains.flush()
+        lines.writelines(f"{line}\n" for line in shot.lines[shot.kind is Kind.CHAIN :])
+        lines.flush()
         # wrk looks at each status only where that is needed: without it, it costs less of the core it shares.
-        judged = str(shot.status) if shot.chains or shot.status >= 300 else ""
+        judged = str(shot.status) if shot.kind is Kind.CHAIN or shot.status >= 300 else ""
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
         for name, value in shot.headers.items():
             command += ["-H", f"{name}: {value}"]
-        command += ["-s", str(BENCH / "wrk.lua"), shot.url, "--", shot.method, shot.body, judged]
-        if shot.chains:
-            command.append(str(Path(chains.name)))
+        command += ["-s", str(BENCH / "wrk.lua"), shot.url, "--", shot.method, judged, shot.kind, lines.name]
         before = server.cpu_seconds()
         try:
             done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + 30)
@@ -94,3 +104,8 @@ def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Lo
             f"expected status; {broken} socket errors"
         )
     return Load(cpu_seconds=cpu_seconds, **result)
+
+
+def brief(answer: httpx2.Response) -> str:
+    """Return the beginning of an answer's text on one line."""
+    return " ".join(answer.text.split())[:300]

@@ -10,7 +10,7 @@ from typing import Any
 
 import shots
 from contestants import Postgres, our_server, peer_server
-from load import drive
+from load import Kind, drive
 from machine import BENCH, run_on_server_core
 from servers import Server
 
@@ -61,7 +61,7 @@ class Bench:
         shot = shots.SHOTS[name](server, self.connections)
         shot.check(server)
         load = drive(server, shot, seconds=seconds or self.seconds, connections=self.connections)
-        if not shot.chains:
+        if shot.kind is not Kind.CHAIN:
             shot.check(server)
         return Sample(load.per_cpu_second, load.details())
 

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from machine import LOAD_CORE, VAR, BenchError, check_prerequisites, versions
-from profiling import profile
+from profiling import STARTUP, profile
 from report import Result, save, table
 from rows import PEER, ROWS, Bench, Row
 from shots import SHOTS
@@ -99,7 +99,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=32, help="concurrent connections (32)")
     parser.add_argument("--quick", action="store_true", help="one round of one second")
     parser.add_argument("--only", default=",".join(names), help=f"rows to measure: {', '.join(names)}")
-    parser.add_argument("--profile", choices=SHOTS, help="profile our server in this row instead")
+    parser.add_argument("--profile", choices=[*SHOTS, STARTUP], help="profile our server instead")
     arguments = parser.parse_args(argv)
     unknown = [name for name in arguments.only.split(",") if name not in names]
     if unknown:

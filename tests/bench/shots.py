@@ -2,23 +2,39 @@
 
 import json
 from base64 import b64encode, urlsafe_b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import httpx2
 from browser import Browser
-from contestants import CLIENT
-from load import Shot
+from contestants import CLIENT, USERS
+from load import Kind, Shot
 from servers import Server
 
 # Far more than connections, so that no chain gets long: the peer's in-memory adapter keeps an index of every token of
 # a grant and walks through it at each new one, which a long chain would make it pay for.
 CHAINS_PER_CONNECTION = 4
 
+PROFILE = "openid profile email offline_access"
+OFFLINE = "openid offline_access"
+
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CREDENTIALS = f"{quote(str(CLIENT['client_id']))}:{quote(str(CLIENT['client_secret']))}"
 AUTHENTICATED = FORM | {"Authorization": "Basic " + b64encode(CREDENTIALS.encode()).decode()}
+
+
+@cache
+def browser(server: Server, _process: int, user: int) -> Browser:
+    """Return a user's browser, the same as long as the server's process lives."""
+    return Browser(server, str(USERS[user]["email"]))
+
+
+def tokens(server: Server, count: int, scope: str, params: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    """Obtain tokens by as many authorizations, the users taking turns."""
+    process = server.process.pid if server.process else 0
+    return [browser(server, process, number % len(USERS)).tokens(scope, params) for number in range(count)]
 
 
 def client_credentials(server: Server, _connections: int) -> Shot:
@@ -26,7 +42,7 @@ def client_credentials(server: Server, _connections: int) -> Shot:
         method="POST",
         url=server.discovery["token_endpoint"],
         headers=AUTHENTICATED,
-        body="grant_type=client_credentials",
+        lines=["grant_type=client_credentials&scope=data.read"],
         accept=lambda answer: _algorithm(answer.json()["access_token"]) == "RS256",
     )
 
@@ -42,55 +58,54 @@ def discovery(server: Server, _connections: int) -> Shot:
     )
 
 
-def userinfo(server: Server, _connections: int) -> Shot:
-    token = Browser(server).tokens()["access_token"]
+def userinfo(server: Server, connections: int) -> Shot:
     return Shot(
         url=server.discovery["userinfo_endpoint"],
-        headers={"Authorization": f"Bearer {token}"},
-        accept=lambda answer: answer.json()["email"] == "alice@example.org",
+        kind=Kind.BEARER,
+        lines=[answer["access_token"] for answer in tokens(server, connections, PROFILE)],
+        accept=lambda answer: answer.json()["email"] == USERS[0]["email"],
     )
 
 
-def introspection(server: Server, _connections: int) -> Shot:
-    token = Browser(server).tokens()["access_token"]
+def introspection(server: Server, connections: int) -> Shot:
     return Shot(
         method="POST",
         url=server.discovery["introspection_endpoint"],
         headers=AUTHENTICATED,
-        body=urlencode({"token": token}),
+        lines=[urlencode({"token": answer["access_token"]}) for answer in tokens(server, connections, PROFILE)],
         accept=lambda answer: answer.json()["active"] is True,
     )
 
 
 def refresh(server: Server, connections: int) -> Shot:
-    browser = Browser(server)
-    params = server.contestant.refresh_params
-    chains = [browser.tokens(params)["refresh_token"] for _ in range(CHAINS_PER_CONNECTION * connections + 1)]
+    # Without claims: the peer would put them into the ID token, because a JWT of its cannot fetch them from userinfo.
+    answers = tokens(server, CHAINS_PER_CONNECTION * connections + 1, OFFLINE, server.contestant.refresh_params)
+    chains = [answer["refresh_token"] for answer in answers]
 
     def rotated(answer: httpx2.Response) -> bool:
-        tokens = answer.json()
-        signed = all(_algorithm(tokens[name]) == "RS256" for name in ("access_token", "id_token"))
-        return signed and tokens["refresh_token"] != chains[0]
+        signed = all(_algorithm(answer.json()[name]) == "RS256" for name in ("access_token", "id_token"))
+        return signed and answer.json()["refresh_token"] != chains[0]
 
     return Shot(
         method="POST",
         url=server.discovery["token_endpoint"],
         headers=AUTHENTICATED,
-        body="grant_type=refresh_token&refresh_token=",
+        kind=Kind.CHAIN,
+        lines=[f"grant_type=refresh_token&refresh_token={token}" for token in chains],
         accept=rotated,
-        chains=tuple(chains),
     )
 
 
 def login(server: Server, _connections: int) -> Shot:
-    browser = Browser(server)
-    action, fields = browser.login_form()
-    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.http.cookies.jar)
+    visitor = Browser(server, "")
+    action, fields = visitor.login_form()
+    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.http.cookies.jar)
+    name = next(name for name, value in fields.items() if value == "")
     return Shot(
         method="POST",
         url=action,
         headers=FORM | {"Cookie": cookies, "Origin": server.contestant.issuer},
-        body=urlencode(fields),
+        lines=[urlencode(fields | {name: str(user["email"])}) for user in USERS],
         status=303,
         accept=lambda answer: "set-cookie" in answer.headers,
     )

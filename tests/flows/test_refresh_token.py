@@ -3,8 +3,6 @@
 import asyncio
 from typing import Any
 
-import pytest
-
 from idp.domain.audit import AuditAction
 from idp.domain.client import ClientStatus, GrantType
 from idp.domain.user import UserStatus
@@ -95,13 +93,13 @@ async def nothing_lives(app: App, tokens: dict[str, Any]) -> None:
     assert (await app.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
 
 
-@pytest.mark.parametrize("thief", ["other", "spa", "native"])
-async def test_another_clients_refresh_token_is_refused_and_stays_good(app: App, browser: Browser, thief: str) -> None:
+async def test_another_clients_refresh_token_is_refused_and_stays_good(app: App, browser: Browser) -> None:
     token = (await browser.tokens())["refresh_token"]
 
-    refused = await app.refresh(token, thief)
+    for thief in ("other", "spa", "native"):
+        refused = await app.refresh(token, thief)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
 
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
     assert (await app.refresh(token)).status_code == 200
 
 
@@ -115,15 +113,13 @@ async def test_a_scope_may_be_narrowed_for_one_access_token_rfc6749_s6(app: App,
     assert wide_again["scope"] == "openid profile email"
 
 
-@pytest.mark.parametrize("scope", ["openid profile email", "email", "labs", 'a"b'])
-async def test_a_wider_scope_is_refused_and_the_token_stays_good_rfc6749_s6(
-    app: App, browser: Browser, scope: str
-) -> None:
+async def test_a_wider_scope_is_refused_and_the_token_stays_good_rfc6749_s6(app: App, browser: Browser) -> None:
     token = (await browser.tokens(scope="openid profile"))["refresh_token"]
 
-    refused = await app.refresh(token, scope=scope)
+    for scope in ("openid profile email", "email", "labs", 'a"b'):
+        refused = await app.refresh(token, scope=scope)
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope"), scope
 
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
     assert (await app.refresh(token)).status_code == 200
 
 
@@ -240,9 +236,9 @@ async def test_a_client_that_cannot_refresh_gets_no_refresh_token_and_no_offline
     assert tokens["scope"] == "openid"
 
 
-@pytest.mark.parametrize("token", ["", "x", "x" * 4000, "ü"])
-async def test_what_was_never_a_refresh_token_is_refused(app: App, token: str) -> None:
-    response = await app.refresh(token)
+async def test_what_was_never_a_refresh_token_is_refused(app: App) -> None:
+    for token in ("", "x", "x" * 4000, "ü"):
+        response = await app.refresh(token)
 
-    assert response.status_code == 400
-    assert response.json()["error"] == ("invalid_grant" if token else "invalid_request")
+        assert response.status_code == 400
+        assert response.json()["error"] == ("invalid_grant" if token else "invalid_request")

@@ -21,6 +21,11 @@ from tests.support.factories import (
     make_client,
 )
 
+NAMES = [
+    *sorted(make_authorization_params().values.keys() - {"client_id", "redirect_uri"}),
+    *("response_mode", "prompt", "max_age", "request", "request_uri", "registration", "login_hint", "id_token_hint"),
+]
+
 
 def refusal(client: Any = None, **changes: str | None) -> dict[str, str]:
     """The parameters of the answer to a request that is refused by redirect."""
@@ -169,7 +174,8 @@ def test_known_prompts_are_accepted_oidc_core_s3_1_2_1(prompt: str, values: set[
 
 
 @pytest.mark.parametrize(
-    "max_age", ["-1", "+1", "1.5", "1e3", "abc", " 1", "1 ", "٣", "²", "0x10", "1" * 11, "9" * 9999]
+    "max_age",
+    ["-1", "+1", "1.5", "1e3", "abc", " 1", "1 ", "٣", "²", "0x10", "1" * 11, pytest.param("9" * 9999, id="enormous")],
 )
 def test_a_max_age_that_is_no_number_of_seconds_is_invalid_oidc_core_s3_1_2_1(max_age: str):
     assert refusal(max_age=max_age)["error"] == "invalid_request"
@@ -211,15 +217,7 @@ def test_a_public_client_cannot_be_talked_out_of_pkce_rfc9700_s2_1_1():
     assert refusal(client, code_challenge=None, code_challenge_method=None)["error"] == "invalid_request"
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(
-            "response_type response_mode scope state nonce prompt max_age code_challenge code_challenge_method request "
-            "request_uri registration login_hint id_token_hint claims".split()
-        ),
-        st.text() | st.sampled_from(["code", "none", "login none", "S256", "0", "query", CODE_CHALLENGE]),
-    )
-)
+@given(st.dictionaries(st.sampled_from(NAMES), st.text() | st.sampled_from(["code", "none", "S256", "0", "query"])))
 def test_any_request_passes_or_is_refused_by_redirect_with_its_state_rfc6749_s4_1_2_1(sent: dict[str, str]):
     params = parse_parameters([("redirect_uri", REDIRECT_URI), *sent.items()])
     try:

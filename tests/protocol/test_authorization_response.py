@@ -74,7 +74,7 @@ def test_a_registered_query_is_kept_on_success_and_on_error_rfc6749_s3_1_2(regis
         "+ +",
         "ünïcödé 🧪",
         "\x00",
-        "y" * 100_000,
+        pytest.param("y" * 100_000, id="enormous"),
     ],
 )
 def test_state_comes_back_unchanged_and_injects_nothing_rfc6749_s4_1_2(state: str):

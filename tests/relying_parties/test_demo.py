@@ -85,6 +85,20 @@ async def test_only_the_chosen_scopes_are_asked_for(world: World, browser: FormB
     assert "it did not get the scope labs" in page.text
 
 
+async def test_access_while_away_is_consented_to_each_time_oidc_core_s11(world: World, browser: FormBrowser) -> None:
+    email = world.provider.new_person()
+    start = await browser.submit(await signed_in(browser, world, email=email), "Sign out")
+    start.forms[0].fields.clear()
+    login = await browser.submit(start, "Sign in with Lab ID", scope="offline_access")
+    for _ in range(2):
+        consent = await browser.submit(login, "Sign in", username=email, password=PASSWORD)
+        page = await browser.submit(consent, "Allow")
+        assert set(value(page, "scope")) == {"openid offline_access"}
+        start = await browser.submit(page, "Sign out")
+        start.forms[0].fields.clear()
+        login = await browser.submit(start, "Sign in with Lab ID", scope="offline_access")
+
+
 async def test_a_refusal_is_shown_in_words(world: World, browser: FormBrowser) -> None:
     start = await browser.open(world.demo_url)
     login = await browser.submit(start, "Sign in with Lab ID")
@@ -109,7 +123,21 @@ async def test_an_answer_that_was_not_asked_for_signs_nobody_in(query: str, worl
         assert "Sign in with Lab ID" in (await impatient.open(world.demo_url)).text
 
 
-async def test_signing_in_changes_the_cookie_and_hides_it_from_scripts(world: World) -> None:
+async def test_signing_in_changes_the_cookie_and_the_old_one_is_worth_nothing(
+    world: World, browser: FormBrowser
+) -> None:
+    start = await browser.open(world.demo_url)
+    login = await browser.submit(start, "Sign in with Lab ID")
+    before = browser.cookie("demo")
+    consent = await browser.submit(login, "Sign in", username=world.provider.new_person(), password=PASSWORD)
+    await browser.consent(consent)
+    assert before
+    assert browser.cookie("demo") not in {None, before}
+    async with httpx2.AsyncClient(trust_env=False, cookies={"demo": before}) as thief:
+        assert "Sign in with Lab ID" in (await thief.get(world.demo_url)).text
+
+
+async def test_the_cookie_is_hidden_from_scripts_and_other_sites(world: World) -> None:
     async with httpx2.AsyncClient(trust_env=False) as http:
         started = await http.post(f"{world.demo_url}/login", headers={"Origin": world.demo_url})
     cookie = started.headers["set-cookie"].lower()
@@ -117,12 +145,12 @@ async def test_signing_in_changes_the_cookie_and_hides_it_from_scripts(world: Wo
     assert "samesite=lax" in cookie
 
 
-@pytest.mark.parametrize("path", ["/login", "/refresh", "/userinfo", "/logout"])
 @pytest.mark.parametrize("origin", [None, "http://localhost:1", "null"])
-async def test_forms_from_elsewhere_are_refused(path: str, origin: str | None, world: World) -> None:
+async def test_forms_from_elsewhere_are_refused(origin: str | None, world: World) -> None:
     headers = {} if origin is None else {"Origin": origin}
     async with httpx2.AsyncClient(trust_env=False) as http:
-        assert (await http.post(f"{world.demo_url}{path}", headers=headers)).status_code == 403
+        for path in ("/login", "/refresh", "/userinfo", "/logout"):
+            assert (await http.post(f"{world.demo_url}{path}", headers=headers)).status_code == 403
 
 
 async def test_another_name_of_this_machine_leads_to_the_registered_one(world: World) -> None:

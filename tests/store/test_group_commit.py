@@ -2,13 +2,12 @@
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 import pytest
-from sqlalchemy import event
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
@@ -23,6 +22,7 @@ from tests.support.factories import (
     make_client,
     make_code,
     make_grant,
+    make_lab,
     make_refresh_token,
     make_user,
 )
@@ -62,25 +62,54 @@ async def another(url: str) -> AsyncIterator[Store]:
         await store.close()
 
 
+Commit = Callable[[], Awaitable[Any]]
+
+
+def on_commit(patch: pytest.MonkeyPatch, around: Callable[[Any, Commit], Awaitable[Any]]) -> None:
+    """Let every commit go through `around`, which is given the connection and what commits.
+
+    A single statement on PostgreSQL commits itself.
+    """
+    commit, execute, execute_many = AsyncConnection.commit, asyncpg.Connection.execute, asyncpg.Connection.executemany
+
+    async def patched_commit(connection: AsyncConnection) -> None:
+        await around(connection, lambda: commit(connection))
+
+    async def patched_execute(connection: asyncpg.Connection, query: str, *values: Any, **options: Any) -> Any:
+        def run() -> Awaitable[Any]:
+            return execute(connection, query, *values, **options)
+
+        return await (around(connection, run) if query == "COMMIT" else run())
+
+    async def patched_execute_many(connection: asyncpg.Connection, *arguments: Any, **options: Any) -> None:
+        def run() -> Awaitable[Any]:
+            return execute_many(connection, *arguments, **options)
+
+        await (run() if connection.is_in_transaction() else around(connection, run))
+
+    patch.setattr(AsyncConnection, "commit", patched_commit)
+    patch.setattr(asyncpg.Connection, "execute", patched_execute)
+    patch.setattr(asyncpg.Connection, "executemany", patched_execute_many)
+
+
 class Gate:
-    """Holds every COMMIT until it is opened."""
+    """Holds every commit until it is opened."""
 
     def __init__(self) -> None:
         self.reached = asyncio.Event()
         self.open = asyncio.Event()
 
+    async def hold(self, _connection: Any, commit: Commit) -> Any:
+        self.reached.set()
+        await self.open.wait()
+        return await commit()
+
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch) -> Gate:
+def gate(store: Store, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """A gate before every commit of the test; what the store holds was committed before."""
     gate = Gate()
-    commit = AsyncConnection.commit
-
-    async def held(connection: AsyncConnection) -> None:
-        gate.reached.set()
-        await gate.open.wait()
-        await commit(connection)
-
-    monkeypatch.setattr(AsyncConnection, "commit", held)
+    on_commit(monkeypatch, gate.hold)
     return gate
 
 
@@ -118,9 +147,16 @@ async def test_an_append_is_answered_only_when_its_row_is_committed(
         assert await reader.find_access_token("t") is not None
 
 
-async def test_concurrent_appends_share_transactions(store: Store, commit: GroupCommit, flushes: list[int]):
+async def test_concurrent_appends_share_transactions(
+    store: Store, commit: GroupCommit, flushes: list[int], gate: Gate, monkeypatch: pytest.MonkeyPatch
+):
     commits = []
-    event.listen(store.database._writer.sync_engine, "commit", commits.append)
+
+    async def count(connection: Any, commit: Commit) -> Any:
+        commits.append(connection)
+        return await commit()
+
+    on_commit(monkeypatch, count)
 
     await asyncio.gather(*(commit.append(token(f"t{number}")) for number in range(200)))
 
@@ -283,7 +319,7 @@ async def test_of_consumers_in_two_processes_that_both_reach_the_database_one_wi
         first = asyncio.create_task(redeem(store.commit, 1))
         await gate.reached.wait()
         late = asyncio.create_task(redeem(second.commit, 2))
-        await asyncio.sleep(0.05)
+        await second.now()  # meanwhile the late one is on its way
         gate.open.set()
 
         assert await asyncio.gather(first, late) == [True, False]
@@ -359,16 +395,30 @@ async def test_a_cancelled_request_whose_row_is_refused_harms_nobody(store: Stor
     assert await tokens_in(store) == {"good"}
 
 
-async def lost_answer(connection: AsyncConnection, commit: Callable[[AsyncConnection], Any]) -> None:
-    await commit(connection)
-    raise DBAPIError("COMMIT", None, ConnectionResetError("the answer was lost"))
+async def lose_the_answer(_connection: Any, commit: Commit) -> None:
+    await commit()
+    raise ConnectionResetError("the answer was lost")
 
 
-async def lost_request(connection: AsyncConnection, commit: Callable[[AsyncConnection], Any]) -> None:
+async def lose_the_request(_connection: Any, commit: Commit) -> None:
     raise ConnectionResetError("the request was lost")
 
 
-@pytest.mark.parametrize(("loss", "saved"), [(lost_answer, True), (lost_request, False)])
+async def stumble_over_the_answer(_connection: Any, commit: Commit) -> None:
+    await commit()
+    raise asyncpg.InternalClientError("the answer was not understood")
+
+
+async def be_shut_down(_connection: Any, commit: Commit) -> None:
+    await commit()
+    raise asyncpg.AdminShutdownError("terminating connection due to administrator command")
+
+
+@pytest.mark.parametrize(
+    ("loss", "saved"),
+    [(lose_the_answer, True), (lose_the_request, False), (stumble_over_the_answer, True), (be_shut_down, True)],
+)
+@pytest.mark.parametrize("consuming", [True, False], ids=["several statements", "a single statement"])
 async def test_when_the_outcome_of_a_commit_is_unknown_nobody_is_told_of_success_and_nothing_is_repeated(
     store: Store,
     commit: GroupCommit,
@@ -376,45 +426,44 @@ async def test_when_the_outcome_of_a_commit_is_unknown_nobody_is_told_of_success
     monkeypatch: pytest.MonkeyPatch,
     loss: Callable[..., Any],
     saved: bool,
+    consuming: bool,
 ):
     await commit.append(CODE)
-    original = AsyncConnection.commit
-    commits = 0
+    commits = []
 
-    async def losing(connection: AsyncConnection) -> None:
-        nonlocal commits
-        commits += 1
-        await loss(connection, original)
+    async def losing(connection: Any, commit: Commit) -> None:
+        commits.append(connection)
+        await loss(connection, commit)
 
     with monkeypatch.context() as patch:
-        patch.setattr(AsyncConnection, "commit", losing)
-        outcomes = await outcomes_of(redeem(commit, 1), redeem(commit, 2), commit.append(token("t3")))
+        on_commit(patch, losing)
+        first = redeem(commit, 1) if consuming else commit.append(token("t1"))
+        outcomes = await outcomes_of(first, commit.append(token("t2")), commit.append(token("t3")))
 
     assert outcomes == ["UnknownOutcome"] * 3
-    assert commits == 1
+    assert len(commits) == 1
     assert flushes == [1, 3]
-    assert await tokens_in(store) == ({"t1", "t3"} if saved else set())
-    assert await used_at(store) == (START if saved else None)
+    assert await tokens_in(store) == ({"t1", "t2", "t3"} if saved else set())
+    assert await used_at(store) == (START if saved and consuming else None)
 
     await commit.append(token("later"))
     assert "later" in await tokens_in(store)
 
 
+@pytest.mark.parametrize("parents", [(), (make_lab(),)], ids=["a single statement", "several statements"])
 async def test_a_connection_that_breaks_at_the_commit_leaves_the_outcome_unknown(
-    postgresql_server: PostgreSQL, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
+    postgresql_server: PostgreSQL, postgresql_url: str, monkeypatch: pytest.MonkeyPatch, parents: tuple[object, ...]
 ):
-    original = AsyncConnection.commit
-
-    async def broken(connection: AsyncConnection) -> None:
-        pid = (await connection.exec_driver_sql("SELECT pg_backend_pid()")).scalar()
+    async def broken(connection: asyncpg.Connection, commit: Commit) -> None:
+        pid = connection.get_server_pid()
         await postgresql_server.execute(f"SELECT pg_terminate_backend({pid}, 5000)")
-        await original(connection)
+        await commit()
 
     async with another(postgresql_url) as store:
         await store.commit.append(*PARENTS)
         with monkeypatch.context() as patch:
-            patch.setattr(AsyncConnection, "commit", broken)
-            outcomes = await outcomes_of(*(store.commit.append(token(f"t{number}")) for number in range(3)))
+            on_commit(patch, broken)
+            outcomes = await outcomes_of(*(store.commit.append(token(f"t{number}"), *parents) for number in range(3)))
 
         assert outcomes == ["UnknownOutcome"] * 3
         assert await tokens_in(store) == set()

@@ -6,8 +6,8 @@
 import asyncio
 import json
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from hashlib import sha256
@@ -29,6 +29,7 @@ from idp.services.clients import secret_hash
 from idp.services.installation import DataKeys
 from idp.settings import Settings, load_settings
 from idp.store.database import Database
+from idp.store.errors import Unavailable
 from idp.store.store import Store
 from idp.web.services import Services
 from tests.support.clock import START, FakeClock
@@ -127,6 +128,12 @@ def clients() -> list[Client]:
     ]
 
 
+def registered(client_id: str) -> Client:
+    """Return the client as the world has it; an unknown one is public and can do nothing."""
+    unknown = make_client(client_id=client_id, token_endpoint_auth_method=ClientAuthMethod.NONE)
+    return next((client for client in clients() if client.client_id == client_id), unknown)
+
+
 def people(password_hash: str) -> list[Any]:
     """Alice, who fills in everything; Bob, an administrator; Mallory, whose account is disabled; and two labs."""
     alice = make_user(
@@ -148,7 +155,10 @@ def people(password_hash: str) -> list[Any]:
     chem = make_lab(id="lab_chem", slug="chem", name="Chemistry")
     return [
         *(alice, bob, mallory),
-        *(make_credential(id=f"cred_{user.id}", user_id=user.id, secret=password_hash) for user in (alice, bob, mallory)),
+        *(
+            make_credential(id=f"cred_{user.id}", user_id=user.id, secret=password_hash)
+            for user in (alice, bob, mallory)
+        ),
         *(make_lab(), chem),
         make_membership(user_id=ALICE_ID, role=LabRole.ADMIN),
         make_membership(user_id=ALICE_ID, lab_id=chem.id, role=LabRole.VIEWER, expires_at=START + timedelta(days=3)),
@@ -225,7 +235,9 @@ class Browser:
     def _within(self, location: str) -> bool:
         return urljoin(self.app.issuer, location).startswith(f"{self.app.issuer}/")
 
-    async def post(self, page: httpx2.Response, headers: Mapping[str, str] | None = None, **values: str) -> httpx2.Response:
+    async def post(
+        self, page: httpx2.Response, headers: Mapping[str, str] | None = None, **values: str
+    ) -> httpx2.Response:
         """Send the page's form as browsers do, and stay at the answer; people take a second to fill in a form."""
         self.app.clock.advance(seconds=1)
         form = form_of(page)
@@ -314,10 +326,9 @@ class App:
 
     # ── What an application does ────────────────────────────────────────────────────────────────────────────────────
     def authorization_request(self, client_id: str = "portal", **changes: str | None) -> dict[str, str]:
-        registered = next(client for client in clients() if client.client_id == client_id)
         params: dict[str, str | None] = {
             "client_id": client_id,
-            "redirect_uri": registered.redirect_uris[0],
+            "redirect_uri": registered(client_id).redirect_uris[0],
             "response_type": "code",
             "scope": "openid profile",
             "state": "state-1",
@@ -334,20 +345,19 @@ class App:
         """Send a form as this client; a field of None is left out."""
         sent = {name: value for name, value in form.items() if value is not None}
         http = self.http()
-        registered = next((client for client in clients() if client.client_id == client_id), None)
-        if registered is None or registered.public:
+        method = registered(client_id).token_endpoint_auth_method
+        if method is ClientAuthMethod.NONE:
             return await http.post(path, data={"client_id": client_id, **sent}, headers=headers)
-        if registered.token_endpoint_auth_method is ClientAuthMethod.CLIENT_SECRET_POST:
+        if method is ClientAuthMethod.CLIENT_SECRET_POST:
             sent |= {"client_id": client_id, "client_secret": secret_of(client_id)}
             return await http.post(path, data=sent, headers=headers)
         return await http.post(path, data=sent, headers={**basic(client_id, secret_of(client_id)), **(headers or {})})
 
     async def redeem(self, answer: Answer, client_id: str = "portal", **changes: str | None) -> httpx2.Response:
-        redirect_uri = next(client for client in clients() if client.client_id == client_id).redirect_uris[:1]
         form = {
             "grant_type": "authorization_code",
             "code": answer.code,
-            "redirect_uri": "".join(redirect_uri),
+            "redirect_uri": registered(client_id).redirect_uris[0],
             "code_verifier": VERIFIER,
             **changes,
         }
@@ -456,6 +466,26 @@ async def running(settings: Settings, clock: FakeClock) -> AsyncIterator[App]:
     await lifespan
 
 
+@contextmanager
+def out_of_reach(app: App) -> Iterator[None]:
+    """Make the database unreachable, as a network does: whatever asks it is told so."""
+
+    @asynccontextmanager
+    async def no_connection(*arguments: object, **named: object) -> AsyncIterator[None]:
+        raise Unavailable("ConnectionRefusedError: no details")
+        yield
+
+    async def no_answer(*arguments: object, **named: object) -> None:
+        raise Unavailable("ConnectionRefusedError: no details")
+
+    database = app.store.database
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((database, "read"), (database, "write"), (database.lane, "transaction")):
+            patch.setattr(type(owner), name, no_connection)
+        patch.setattr(type(database.lane), "fetch", no_answer)
+        yield
+
+
 async def add_all(store: Store, values: Sequence[Any]) -> None:
     """Insert values of any nouns in one transaction."""
     await store.commit.append(*values)
@@ -499,7 +529,9 @@ async def seeded_url(database_url: str, installed: Installed, password_hash: str
         if client.public
         else replace(
             client,
-            secrets=(ClientSecret(hash=secret_hash(installed.data_keys, secret_of(client.client_id)), created_at=START),),
+            secrets=(
+                ClientSecret(hash=secret_hash(installed.data_keys, secret_of(client.client_id)), created_at=START),
+            ),
         )
         for client in clients()
     ]

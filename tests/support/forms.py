@@ -50,6 +50,9 @@ class FormBrowser:
     ) -> None:
         await self._http.aclose()
 
+    def cookie(self, name: str) -> str | None:
+        return self._http.cookies.get(name)
+
     async def open(self, url: str) -> Page:
         return await self._follow(url, await self._http.get(url)) if not self._stops(url) else Page(url, 0, "", [])
 

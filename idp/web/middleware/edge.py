@@ -62,7 +62,8 @@ class Edge:
 
     def _identify(self, scope: Scope) -> str:
         client = scope.get("client")
-        address = client[0] if client else None
+        # Without the zone of a link-local address: it means something on its own machine only.
+        address = client[0].partition("%")[0] if client else None
         identifier = None
         if self._trusted and address is not None and self._is_trusted(address):
             headers = dict(scope["headers"])
@@ -84,9 +85,8 @@ class Edge:
     def _forwarded(self, header: bytes, address: str) -> str:
         """Return the last address that no proxy of ours added; what stands left of it anybody may have written."""
         for hop in reversed(header.decode("latin-1").split(",")):
-            hop = hop.strip()
             try:
-                address = str(ip_address(hop))
+                address = str(ip_address(hop.strip().partition("%")[0]))
             except ValueError:
                 break
             if not self._is_trusted(address):

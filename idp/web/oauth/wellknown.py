@@ -10,8 +10,13 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from idp.observe.logs import get_logger
+from idp.protocol.errors import TemporarilyUnavailable
 from idp.services.signing_keys import SigningKeys
+from idp.store.errors import Unavailable
+from idp.web.responses import oauth_error
 
+_log = get_logger(__name__)
 DISCOVERY_PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
 JWKS_PATH = "/jwks"
 
@@ -54,7 +59,13 @@ class WellKnown:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
-                answer = await self._answer(scope["path"])
+                try:
+                    answer = await self._answer(scope["path"])
+                except Unavailable as error:
+                    _log.warning("unavailable", route=scope["path"], reason=str(error))
+                    scope["idp.route"] = scope["path"]
+                    await oauth_error(TemporarilyUnavailable(), retry_after=2)(scope, receive, send)
+                    return
                 if answer is not None:
                     body, headers = answer
                     scope["idp.route"] = scope["path"]

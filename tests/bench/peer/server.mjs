@@ -8,7 +8,7 @@ import { Provider } from 'oidc-provider';
 
 const issuer = process.env.BENCH_ISSUER;
 const client = JSON.parse(process.env.BENCH_CLIENT);
-const claims = JSON.parse(process.env.BENCH_CLAIMS);
+const accounts = JSON.parse(process.env.BENCH_ACCOUNTS);
 const audience = process.env.BENCH_AUDIENCE;
 const scope = client.scope;
 const key = createPrivateKey(readFileSync(process.env.BENCH_KEY_FILE));
@@ -17,12 +17,12 @@ const provider = new Provider(issuer, {
   clients: [client],
   jwks: { keys: [{ ...key.export({ format: 'jwk' }), alg: 'RS256', use: 'sig' }] },
   cookies: { keys: ['the benchmark signs its cookies with this'] },
-  scopes: ['openid', 'offline_access'],
+  scopes: ['openid', 'offline_access', 'data.read'],
   claims: {
     email: ['email', 'email_verified'],
-    profile: Object.keys(claims).filter((name) => !name.startsWith('email') && name !== 'sub'),
+    profile: ['name', 'given_name', 'family_name', 'preferred_username', 'updated_at'],
   },
-  findAccount: (_ctx, id) => ({ accountId: id, claims: () => ({ ...claims, sub: id }) }),
+  findAccount: (_ctx, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
   pkce: { required: () => true },
   rotateRefreshToken: true,
   ttl: {
@@ -48,15 +48,16 @@ const provider = new Provider(issuer, {
   },
 });
 
-// Signs the benchmark's only user in and consents to everything: obtaining tokens is not what is measured.
+// Signs in whom `login_hint` names and consents to everything: obtaining tokens is not what is measured.
 provider.use(async (ctx, next) => {
   if (!ctx.path.startsWith('/interaction/')) return next();
   const { params } = await provider.interactionDetails(ctx.req, ctx.res);
-  const grant = new provider.Grant({ accountId: claims.sub, clientId: params.client_id });
+  const accountId = params.login_hint;
+  const grant = new provider.Grant({ accountId, clientId: params.client_id });
   grant.addOIDCScope(scope);
   grant.addResourceScope(audience, scope);
   const consent = { grantId: await grant.save() };
-  await provider.interactionFinished(ctx.req, ctx.res, { login: { accountId: claims.sub }, consent });
+  await provider.interactionFinished(ctx.req, ctx.res, { login: { accountId }, consent });
   ctx.respond = false;
 });
 

@@ -1,0 +1,89 @@
+"""Server metadata."""
+
+from typing import Any
+
+import pytest
+
+from idp.domain.claims import SCOPE_CLAIMS
+from idp.domain.client import ClientAuthMethod
+from idp.domain.signing_key import SigningAlgorithm
+from idp.protocol.id_token import id_token_claims
+from idp.protocol.metadata import server_metadata
+from tests.support.clock import START
+from tests.support.factories import ISSUER, make_grant
+
+
+@pytest.fixture
+def metadata() -> dict[str, Any]:
+    endpoints = {"token_endpoint": "/token", "jwks_uri": "/jwks"}
+    return server_metadata(issuer=ISSUER, endpoints=endpoints, grant_types=["authorization_code"])
+
+
+def test_every_endpoint_is_absolute_oidc_discovery_s3(metadata: dict[str, Any]):
+    assert metadata["issuer"] == ISSUER
+    assert metadata["token_endpoint"] == f"{ISSUER}/token"
+    assert metadata["jwks_uri"] == f"{ISSUER}/jwks"
+
+
+def test_an_endpoint_that_is_not_mounted_is_not_announced_rfc8414_s2(metadata: dict[str, Any]):
+    announced = {name for name in metadata if name.endswith(("_endpoint", "_uri"))}
+    assert announced == {"token_endpoint", "jwks_uri"}
+
+
+def test_grants_are_those_that_were_handed_in_rfc8414_s2(metadata: dict[str, Any]):
+    assert metadata["grant_types_supported"] == ["authorization_code"]
+
+
+def test_what_works_is_listed_and_nothing_else_oidc_discovery_s3(metadata: dict[str, Any]):
+    assert metadata["response_types_supported"] == ["code"]
+    assert metadata["response_modes_supported"] == ["query"]
+    assert metadata["subject_types_supported"] == ["public"]
+    assert metadata["code_challenge_methods_supported"] == ["S256"]
+    assert metadata["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
+    assert metadata["scopes_supported"] == [
+        *("openid", "profile", "email", "address", "phone", "offline_access"),
+        *LABS,
+    ]
+    assert metadata["ui_locales_supported"] == ["en"]
+    assert metadata["claim_types_supported"] == ["normal"]
+
+
+LABS = ("labs", "groups")
+
+
+def test_what_is_not_offered_is_denied_oidc_discovery_s3(metadata: dict[str, Any]):
+    # An omitted request_uri_parameter_supported would mean true.
+    for name in ("claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported"):
+        assert metadata[name] is False
+
+
+def test_the_issuer_in_answers_is_announced_rfc9207_s3(metadata: dict[str, Any]):
+    assert metadata["authorization_response_iss_parameter_supported"] is True
+
+
+def test_every_signing_algorithm_is_listed_rs256_among_them_oidc_discovery_s3(metadata: dict[str, Any]):
+    assert metadata["id_token_signing_alg_values_supported"] == list(map(str, SigningAlgorithm))
+    assert "RS256" in metadata["id_token_signing_alg_values_supported"]
+
+
+def test_clients_may_authenticate_as_listed_and_only_with_a_secret_for_introspection_rfc8414_s2(
+    metadata: dict[str, Any],
+):
+    methods = list(map(str, ClientAuthMethod))
+    assert metadata["token_endpoint_auth_methods_supported"] == methods
+    assert metadata["revocation_endpoint_auth_methods_supported"] == methods
+    assert metadata["introspection_endpoint_auth_methods_supported"] == ["client_secret_basic", "client_secret_post"]
+
+
+def test_every_claim_that_can_be_released_is_listed_once_oidc_discovery_s3(metadata: dict[str, Any]):
+    grant = make_grant(nonce="n")
+    in_id_token = id_token_claims(
+        grant, issuer=ISSUER, ttl=START - START, now=START, at_hash="h", with_nonce=True
+    ).keys()
+    by_scope = {name for names in SCOPE_CLAIMS.values() for name in names}
+    assert set(metadata["claims_supported"]) == {*in_id_token, *by_scope, *LABS}
+    assert len(set(metadata["claims_supported"])) == len(metadata["claims_supported"])
+
+
+def test_no_single_lab_is_ever_announced(metadata: dict[str, Any]):
+    assert not [scope for scope in metadata["scopes_supported"] if scope.startswith("lab:")]

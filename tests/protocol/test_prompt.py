@@ -1,0 +1,221 @@
+"""What the user must still do before an authorization request is answered."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from idp.domain.client import ApplicationType, Client, ClientAuthMethod
+from idp.domain.consent import Consent
+from idp.domain.interaction import Interaction
+from idp.domain.session import Session
+from idp.protocol.errors import ConsentRequired, LoginRequired, OAuthError
+from idp.protocol.prompt import Situation, Step, next_step
+from tests.support.clock import START
+from tests.support.factories import (
+    make_authorization_request,
+    make_client,
+    make_consent,
+    make_interaction,
+    make_session,
+)
+
+SECOND = timedelta(seconds=1)
+NOW = START + timedelta(hours=1)
+TRUSTED = make_client(trusted=True)
+# Begun after the session of the factories: only a later sign-in is one for this request.
+WAITING = make_interaction(created_at=START + SECOND)
+SIGNED_IN_SINCE = make_session(auth_time=START + 2 * SECOND)
+CONSENTED = make_interaction(created_at=START + SECOND, user_id="u_alice", consented_at=NOW)
+
+
+def step(
+    session: Session | None = None,
+    consent: Consent | None = None,
+    interaction: Interaction | None = None,
+    *,
+    client: Client | None = None,
+    hinted_sub: str | None = None,
+    now: datetime = NOW,
+    **params: str,
+) -> Step:
+    situation = Situation(session=session, consent=consent, interaction=interaction, hinted_sub=hinted_sub)
+    return next_step(make_authorization_request(client, **params), situation, now=now)
+
+
+def silent_refusal(*situation: Any, **changes: Any) -> OAuthError:
+    with pytest.raises(OAuthError) as refused:
+        step(*situation, prompt="none", **changes)
+    return refused.value
+
+
+# ── The plain course ────────────────────────────────────────────────────────────────────────────────────────────────
+def test_sign_in_then_consent_then_the_answer_oidc_core_s3_1_2():
+    assert step() is Step.LOGIN
+    assert step(make_session()) is Step.CONSENT
+    assert step(make_session(), make_consent()) is Step.ANSWER
+
+
+def test_who_signed_in_and_consented_within_the_request_is_answered_oidc_core_s3_1_2_4():
+    assert step(None, None, WAITING) is Step.LOGIN
+    assert step(SIGNED_IN_SINCE, None, WAITING) is Step.CONSENT
+    assert step(SIGNED_IN_SINCE, None, CONSENTED) is Step.ANSWER
+
+
+# ── prompt=none ─────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_prompt_none_answers_silently_where_nothing_is_needed_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), prompt="none") is Step.ANSWER
+
+
+def test_prompt_none_without_a_session_is_login_required_oidc_core_s3_1_2_6():
+    assert isinstance(silent_refusal(None, make_consent()), LoginRequired)
+    assert isinstance(silent_refusal(None, make_consent(), WAITING), LoginRequired)
+
+
+def test_prompt_none_without_consent_is_consent_required_oidc_core_s3_1_2_6():
+    assert isinstance(silent_refusal(make_session()), ConsentRequired)
+
+
+def test_prompt_none_with_too_old_a_sign_in_is_login_required_oidc_core_s3_1_2_1():
+    assert isinstance(silent_refusal(make_session(), make_consent(), max_age="60"), LoginRequired)
+
+
+def test_prompt_none_for_another_user_than_the_hint_names_is_login_required_oidc_core_s3_1_2_1():
+    assert isinstance(silent_refusal(make_session(), make_consent(), hinted_sub="u_bob"), LoginRequired)
+
+
+# ── prompt=login, select_account ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("prompt", ["login", "select_account", "login consent", "select_account login"])
+def test_prompt_login_and_select_account_ask_even_who_is_signed_in_oidc_core_s3_1_2_1(prompt: str):
+    assert step(make_session(), make_consent(), prompt=prompt) is Step.LOGIN
+    assert step(make_session(), make_consent(), WAITING, prompt=prompt) is Step.LOGIN
+
+
+@pytest.mark.parametrize("prompt", ["login", "select_account"])
+def test_prompt_login_is_satisfied_only_by_a_sign_in_since_the_request_began_oidc_core_s3_1_2_1(prompt: str):
+    before = make_session(auth_time=WAITING.created_at - SECOND / 1000)
+    since = make_session(auth_time=WAITING.created_at)
+    assert step(before, make_consent(), WAITING, prompt=prompt) is Step.LOGIN
+    assert step(since, make_consent(), WAITING, prompt=prompt) is Step.ANSWER
+
+
+# ── max_age ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("age", "expected"),
+    [(timedelta(), Step.ANSWER), (60 * SECOND, Step.ANSWER), (60 * SECOND + SECOND / 1000, Step.LOGIN)],
+)
+def test_max_age_asks_when_the_sign_in_is_older_oidc_core_s3_1_2_1(age: timedelta, expected: Step):
+    assert step(make_session(), make_consent(), max_age="60", now=START + age) is expected
+
+
+def test_the_registered_default_max_age_asks_too_oidc_registration_s2():
+    client = make_client(default_max_age=60)
+    assert step(make_session(), make_consent(), client=client) is Step.LOGIN
+    assert step(make_session(), make_consent(), client=client, max_age="7200") is Step.ANSWER
+
+
+def test_max_age_zero_is_the_same_as_prompt_login_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), max_age="0", now=START) is Step.LOGIN
+    assert step(SIGNED_IN_SINCE, make_consent(), WAITING, max_age="0") is Step.ANSWER
+
+
+def test_a_sign_in_within_the_request_satisfies_max_age_however_long_consent_took_oidc_core_s3_1_2_1():
+    assert step(SIGNED_IN_SINCE, None, CONSENTED, max_age="1", now=NOW) is Step.ANSWER
+
+
+# ── id_token_hint ───────────────────────────────────────────────────────────────────────────────────────────────────
+def test_a_hint_of_the_same_user_changes_nothing_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), hinted_sub="u_alice") is Step.ANSWER
+    assert step(None, hinted_sub="u_alice") is Step.LOGIN
+
+
+def test_a_hint_of_another_user_asks_that_user_to_sign_in_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), hinted_sub="u_bob") is Step.LOGIN
+    assert step(make_session(), make_consent(), WAITING, hinted_sub="u_bob") is Step.LOGIN
+
+
+def test_when_somebody_else_signs_in_than_was_hinted_login_is_required_oidc_core_s3_1_2_2():
+    with pytest.raises(LoginRequired) as refused:
+        step(SIGNED_IN_SINCE, make_consent(), WAITING, hinted_sub="u_bob")
+    assert "another user" in refused.value.description.lower()
+    assert step(SIGNED_IN_SINCE, make_consent(), WAITING, hinted_sub="u_alice") is Step.ANSWER
+
+
+# ── Consent ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_only_new_scopes_ask_again_oidc_core_s3_1_2_4():
+    consent = make_consent(scopes=("openid", "profile"))
+    assert step(make_session(), consent, scope="openid") is Step.ANSWER
+    assert step(make_session(), consent, scope="profile openid") is Step.ANSWER
+    assert step(make_session(), consent, scope="openid email") is Step.CONSENT
+    assert step(make_session(), consent, scope="openid offline_access") is Step.CONSENT
+
+
+def test_prompt_consent_asks_again_even_a_trusted_client_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), prompt="consent") is Step.CONSENT
+    assert step(make_session(), make_consent(), client=TRUSTED, prompt="consent") is Step.CONSENT
+    assert step(make_session(), make_consent(), CONSENTED, prompt="consent") is Step.ANSWER
+
+
+def test_a_trusted_client_skips_consent_offline_access_included():
+    assert step(make_session(), client=TRUSTED, scope="openid offline_access") is Step.ANSWER
+    assert step(make_session(), client=TRUSTED, prompt="none") is Step.ANSWER
+
+
+def test_the_consent_of_another_user_in_the_same_browser_does_not_count():
+    by_bob = make_interaction(user_id="u_bob", consented_at=NOW)
+    assert step(make_session(), None, by_bob) is Step.CONSENT
+    assert step(make_session(), make_consent(), by_bob, prompt="consent") is Step.CONSENT
+
+
+def test_a_request_that_waits_has_no_consent_yet():
+    assert step(make_session(), None, make_interaction(user_id="u_alice")) is Step.CONSENT
+    assert step(make_session(), None, make_interaction()) is Step.CONSENT
+
+
+IMPERSONABLE = ["http://127.0.0.1:9000/cb", "http://[::1]/cb", "http://localhost/cb", "org.example.app:/cb"]
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("uri", IMPERSONABLE)
+def test_a_public_client_on_loopback_or_a_private_scheme_is_asked_each_time_rfc8252_s8_6(uri: str, trusted: bool):
+    client = make_client(
+        application_type=ApplicationType.NATIVE,
+        token_endpoint_auth_method=ClientAuthMethod.NONE,
+        redirect_uris=(uri,),
+        trusted=trusted,
+    )
+    request: dict[str, Any] = {"client": client, "redirect_uri": uri}
+    assert step(make_session(), make_consent(), **request) is Step.CONSENT
+    assert step(make_session(), make_consent(), CONSENTED, **request) is Step.ANSWER
+    assert isinstance(silent_refusal(make_session(), make_consent(), **request), ConsentRequired)
+
+
+def test_a_confidential_client_on_loopback_and_a_public_one_on_https_are_remembered_rfc8252_s8_6():
+    on_loopback = make_client(redirect_uris=(IMPERSONABLE[0],))
+    assert step(make_session(), make_consent(), client=on_loopback, redirect_uri=IMPERSONABLE[0]) is Step.ANSWER
+    public = make_client(token_endpoint_auth_method=ClientAuthMethod.NONE)
+    assert step(make_session(), make_consent(), client=public) is Step.ANSWER
+
+
+# ── Always ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+@given(
+    session=st.sampled_from([None, make_session(), SIGNED_IN_SINCE, make_session(user_id="u_bob")]),
+    consent=st.sampled_from([None, make_consent(), make_consent(scopes=())]),
+    interaction=st.sampled_from([None, WAITING, CONSENTED]),
+    hinted_sub=st.sampled_from([None, "u_alice", "u_bob"]),
+    prompt=st.sampled_from(["none", "login", "consent", "select_account", "login consent"]),
+    max_age=st.sampled_from(["0", "60", "9999999"]),
+)
+def test_prompt_none_never_asks_and_nobody_is_answered_for_without_signing_in_oidc_core_s3_1_2_3(
+    prompt: str, session: Session | None, hinted_sub: str | None, **situation: Any
+):
+    try:
+        decided = step(session, hinted_sub=hinted_sub, prompt=prompt, **situation)
+    except (LoginRequired, ConsentRequired):
+        return
+    assert prompt != "none" or decided is Step.ANSWER
+    if decided is not Step.LOGIN:
+        assert session is not None
+        assert hinted_sub in {None, session.user_id}

@@ -1,0 +1,388 @@
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from textwrap import dedent
+
+import pytest
+
+from idp.crypto.password import PasswordHasher
+from idp.domain.audit import AuditAction
+from idp.domain.client import ClientSecret
+from idp.domain.credential import CredentialKind
+from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.user import AdminRole, UserStatus
+from idp.services.apply import Applied, Apply, ChangeKind
+from idp.services.apply_file import ApplyRefused, read_apply_files
+from idp.services.clients import secret_hash
+from idp.services.installation import DataKeys
+from idp.store.store import Store
+from tests.support.clock import START, FakeClock
+from tests.support.factories import make_client, make_installation, make_lab, make_membership, make_user
+
+KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" * 32)
+FULL = """\
+    labs:
+      - {slug: bio, name: Biology}
+    users:
+      - {email: alice@example.org, username: alice, password: correct-horse-battery, name: Alice, roles: [super_admin]}
+      - {username: bob}
+    memberships:
+      - {lab: bio, user: alice@example.org, role: admin, expires_at: 2027-06-30}
+      - {lab: bio, user: bob}
+    clients:
+      - client_id: portal
+        client_secret: s3cr3t-one
+        redirect_uris: [https://portal.example.org/callback]
+        allowed_labs: "*"
+      - {client_id: spa, token_endpoint_auth_method: none, redirect_uris: [https://spa.example.org/]}
+    """
+
+
+@pytest.fixture
+async def hasher() -> AsyncIterator[PasswordHasher]:
+    hasher = PasswordHasher(memory_kib=32, time_cost=1, threads=1, queue_limit=1)
+    yield hasher
+    hasher.close()
+
+
+@pytest.fixture
+async def apply(store: Store, hasher: PasswordHasher, clock: FakeClock) -> Apply:
+    async with store.write() as tx:
+        await tx.installations.add(make_installation())
+    return Apply(store, KEYS, hasher, clock, password_min_length=8)
+
+
+async def run(apply: Apply, text: str, **options: bool) -> Applied:
+    return await apply.run(read_apply_files([("bench.yaml", dedent(text).encode())], {}), **options)
+
+
+async def refused(apply: Apply, text: str, **options: bool) -> list[str]:
+    with pytest.raises(ApplyRefused) as error:
+        await run(apply, text, **options)
+    return str(error.value).splitlines()
+
+
+def diff(applied: Applied) -> str:
+    return "\n".join(map(str, applied.changes))
+
+
+async def rows(store: Store) -> dict[str, list[object]]:
+    nouns = ("labs", "users", "credentials", "memberships", "clients", "audit_events")
+    async with store.read() as tx:
+        return {noun: await getattr(tx, noun).all() for noun in nouns}
+
+
+# ── The first time and the second ───────────────────────────────────────────────────────────────────────────────────
+async def test_everything_is_created_in_one_go(apply: Apply, store: Store, hasher: PasswordHasher):
+    applied = await run(apply, FULL)
+    assert diff(applied).splitlines() == [
+        "+ lab bio",
+        "+ user alice@example.org",
+        "+ user bob",
+        "+ membership alice@example.org in bio",
+        "+ membership bob in bio",
+        "+ client portal",
+        "+ client spa",
+    ]
+    assert (applied.unchanged, applied.warnings) == (0, [])
+    async with store.read() as tx:
+        alice = await tx.users.find_by_identifier("alice")
+        assert alice is not None
+        credential = await tx.credentials.find_of(alice.id, CredentialKind.PASSWORD)
+        portal = await tx.clients.get("portal")
+        (held,) = await tx.memberships.of_user(alice.id)
+        events = await tx.audit_events.all()
+    assert credential is not None
+    assert (await hasher.verify(credential.secret, "correct-horse-battery")).matches
+    assert [secret.hash for secret in portal.secrets] == [secret_hash(KEYS, "s3cr3t-one")]
+    assert (portal.managed_by, held.lab.managed_by, held.membership.managed_by) == (ManagedBy.APPLY,) * 3
+    assert (held.membership.role, held.membership.granted_by) == (LabRole.ADMIN, "apply")
+    assert {event.actor for event in events} == {"apply"}
+    assert len(events) == 7
+
+
+async def test_a_second_run_changes_nothing(apply: Apply, store: Store, clock: FakeClock):
+    await run(apply, FULL)
+    before = await rows(store)
+    clock.advance(seconds=3600)
+    applied = await run(apply, FULL, prune=True)
+    assert (applied.changes, applied.unchanged) == ([], 7)
+    assert await rows(store) == before
+
+
+async def test_a_dry_run_shows_the_same_and_writes_nothing(apply: Apply, store: Store):
+    before = await rows(store)
+    shown = await run(apply, FULL, dry_run=True)
+    assert await rows(store) == before
+    assert diff(shown) == diff(await run(apply, FULL))
+
+
+async def test_one_fault_means_that_nothing_is_written(apply: Apply, store: Store):
+    before = await rows(store)
+    text = FULL.rstrip() + "\n      - {client_id: third, redirect_uris: [https://third.example.org/]}\n"
+    assert await refused(apply, text) == [
+        "bench.yaml:15: clients[2].client_secret: it is missing; public clients say token_endpoint_auth_method: none"
+    ]
+    assert await rows(store) == before
+
+
+async def test_many_passwords_fit_through_a_short_queue(apply: Apply, store: Store):
+    users = "".join(f"  - {{username: user{number}, password: correct-horse}}\n" for number in range(40))
+    await run(apply, "users:\n" + users)
+    async with store.read() as tx:
+        assert len(await tx.credentials.all()) == 40
+
+
+async def test_two_applies_of_one_file_at_once_create_everything_once(apply: Apply, store: Store):
+    results = await asyncio.gather(run(apply, FULL), run(apply, FULL))
+    assert sorted(len(applied.changes) for applied in results) == [0, 7]
+    assert len((await rows(store))["credentials"]) == 1
+
+
+# ── Changes ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_the_diff_tells_each_field_with_old_and_new(apply: Apply, store: Store, clock: FakeClock):
+    await run(apply, FULL)
+    clock.advance(seconds=60)
+    text = """\
+        labs:
+          - {slug: bio, name: Biology, contact: office@bio.example.org}
+        memberships:
+          - {lab: bio, user: alice@example.org, role: member}
+        clients:
+          - client_id: portal
+            redirect_uris: [https://portal.example.org/callback, https://portal.example.org/second]
+        """
+    applied = await run(apply, text)
+    assert diff(applied) == dedent("""\
+        ~ lab bio
+            contact: none → "office@bio.example.org"
+        ~ membership alice@example.org in bio
+            role: "admin" → "member"
+            expires_at: "2027-06-30 23:59:59+00:00" → none
+        ~ client portal
+            redirect_uris: ["https://portal.example.org/callback"] → \
+["https://portal.example.org/callback", "https://portal.example.org/second"]
+            allowed_labs: "*" → none""")
+    async with store.read() as tx:
+        portal = await tx.clients.get("portal")
+        events = [event for event in await tx.audit_events.all() if event.action is AuditAction.CLIENT_UPDATED]
+    assert (portal.created_at, portal.updated_at) == (START, clock.now)
+    assert [event.detail["fields"] for event in events] == [["allowed_labs", "redirect_uris"]]
+
+
+async def test_changes_are_json_for_machines(apply: Apply):
+    await run(apply, FULL)
+    applied = await run(apply, "memberships: [{lab: bio, user: alice, expires_at: 2028-01-01}]")
+    (change,) = [change.describe() for change in applied.changes]
+    assert json.loads(json.dumps(change)) == {
+        "change": "changed",
+        "kind": "membership",
+        "key": "alice@example.org in bio",
+        "fields": {
+            "role": {"old": "admin", "new": "member"},
+            "expires_at": {"old": "2027-06-30 23:59:59+00:00", "new": "2028-01-01 23:59:59+00:00"},
+        },
+    }
+
+
+async def test_of_a_user_absent_fields_are_untouched(apply: Apply, store: Store):
+    await run(apply, FULL)
+    applied = await run(apply, "users: [{email: alice@example.org, nickname: Al}]")
+    assert diff(applied) == '~ user alice@example.org\n    nickname: none → "Al"'
+    async with store.read() as tx:
+        alice = await tx.users.find_by_identifier("alice")
+    assert alice is not None
+    assert (alice.name, alice.roles) == ("Alice", (AdminRole.SUPER_ADMIN,))
+
+
+async def test_a_password_counts_on_creation_only(apply: Apply, store: Store):
+    await run(apply, FULL)
+    before = await rows(store)
+    applied = await run(apply, "users: [{email: alice@example.org, password: another-password}]")
+    assert applied.changes == []
+    assert await rows(store) == before
+
+
+async def test_the_password_policy_only_warns_and_does_not_repeat_the_password(apply: Apply, store: Store):
+    applied = await run(apply, "users:\n  - {email: a@b.c, password: tiny}\n")
+    assert applied.warnings == ["bench.yaml:2: users[0].password: it should have at least 8 characters"]
+    assert len((await rows(store))["credentials"]) == 1
+    assert (await run(apply, "users:\n  - {email: a@b.c, password: tiny}\n")).warnings == []
+
+
+async def test_a_user_is_recognised_by_user_name_when_the_address_changes(apply: Apply, store: Store):
+    await run(apply, "users: [{email: old@example.org, username: al, email_verified: true}]")
+    applied = await run(apply, "users: [{email: new@example.org, username: al}]")
+    assert diff(applied) == (
+        '~ user new@example.org\n    email: "old@example.org" → "new@example.org"\n    email_verified: true → none'
+    )
+
+
+async def test_an_address_of_another_account_is_refused(apply: Apply):
+    await run(apply, FULL)
+    assert await refused(apply, "users: [{email: alice@example.org, username: bob}]") == [
+        "bench.yaml:1: users[0].username: it belongs to another account"
+    ]
+    assert await refused(apply, "users: [{email: alice@example.org}, {username: alice}]") == [
+        "bench.yaml:1: users[1].username: it belongs to another account"
+    ]
+
+
+@pytest.mark.parametrize("change", ["status: disabled", "roles: [admin]"])
+async def test_the_last_active_super_admin_stays_one(apply: Apply, store: Store, change: str):
+    await run(apply, FULL)
+    assert await refused(apply, f"users: [{{username: alice, {change}}}]") == [
+        "bench.yaml:1: users[0].roles: it would leave no active super_admin"
+    ]
+    both = f"users: [{{username: alice, {change}}}, {{username: bob, roles: [super_admin]}}]"
+    assert len((await run(apply, both)).changes) == 2
+
+
+async def test_a_disabled_user_is_enabled_again_by_saying_so(apply: Apply, store: Store):
+    await run(apply, "users: [{username: bob, status: disabled}]")
+    assert (await run(apply, "users: [{username: bob, name: Bob}]")).changes != []
+    async with store.read() as tx:
+        (bob,) = await tx.users.all()
+    assert bob.status is UserStatus.DISABLED
+    applied = await run(apply, "users: [{username: bob, status: active}]")
+    assert diff(applied) == '~ user bob\n    status: "disabled" → none'
+
+
+# ── Memberships ─────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_a_membership_may_name_what_only_the_store_knows(apply: Apply, store: Store):
+    async with store.write() as tx:
+        await tx.labs.add(make_lab())
+        await tx.users.add(make_user(username="alice"))
+    applied = await run(apply, "memberships: [{lab: bio, user: Alice}]")
+    assert diff(applied) == "+ membership alice@example.org in bio"
+
+
+async def test_a_membership_of_nobody_or_nowhere_is_refused(apply: Apply):
+    assert await refused(apply, "memberships:\n  - {lab: bio, user: nobody}\n") == [
+        "bench.yaml:2: memberships[0].lab: there is no lab bio",
+        "bench.yaml:2: memberships[0].user: there is no user nobody",
+    ]
+
+
+async def test_one_membership_by_two_names_is_refused(apply: Apply):
+    await run(apply, FULL)
+    text = "memberships: [{lab: bio, user: alice}, {lab: bio, user: alice@example.org}]"
+    (line,) = await refused(apply, text)
+    assert line == "bench.yaml:1: memberships[1].user: it stands there already, by another name"
+
+
+# ── Client secrets ──────────────────────────────────────────────────────────────────────────────────────────────────
+def portal(secret: str) -> str:
+    return (
+        f"clients: [{{client_id: portal, client_secret: {secret}, allowed_labs: '*', "
+        "redirect_uris: ['https://portal.example.org/callback']}]"
+    )
+
+
+async def test_a_changed_secret_replaces_the_old_one_and_is_never_shown(apply: Apply, store: Store):
+    await run(apply, FULL)
+    applied = await run(apply, portal("s3cr3t-two"))
+    assert diff(applied) == '~ client portal\n    client_secret: "***" → "***"'
+    assert "s3cr3t" not in json.dumps([change.describe() for change in applied.changes])
+    async with store.read() as tx:
+        client = await tx.clients.get("portal")
+        events = await tx.audit_events.all()
+    assert [secret.hash for secret in client.secrets] == [secret_hash(KEYS, "s3cr3t-two")]
+    assert "s3cr3t" not in repr(events)
+    assert client.secrets[0].hash not in repr(events)
+
+
+async def test_a_secret_that_is_still_accepted_is_left_alone_while_another_is_being_introduced(
+    apply: Apply, store: Store, clock: FakeClock
+):
+    await run(apply, FULL)
+    new = ClientSecret(hash="new", created_at=START)
+    async with store.write() as tx:
+        client = await tx.clients.get("portal")
+        ending = replace(client.secrets[0], expires_at=clock.advance(seconds=60))
+        await tx.clients.save(replace(client, secrets=(new, ending)))
+    clock.advance(seconds=-30)
+    assert (await run(apply, portal("s3cr3t-one"))).changes == []
+    clock.advance(seconds=60)
+    assert diff(await run(apply, portal("s3cr3t-one"))) == '~ client portal\n    client_secret: "***" → "***"'
+
+
+async def test_a_client_that_becomes_public_loses_its_secret(apply: Apply, store: Store):
+    await run(apply, FULL)
+    text = "clients: [{client_id: portal, token_endpoint_auth_method: none, redirect_uris: ['https://p.example/']}]"
+    assert 'client_secret: "***" → none' in diff(await run(apply, text))
+    async with store.read() as tx:
+        assert (await tx.clients.get("portal")).secrets == ()
+
+
+# ── Pruning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+EMPTY = "{labs: [], users: [], memberships: [], clients: []}"
+
+
+async def test_without_prune_nothing_is_removed(apply: Apply):
+    await run(apply, FULL)
+    assert (await run(apply, EMPTY)).changes == []
+
+
+async def test_prune_removes_what_an_apply_made_and_never_users(apply: Apply, store: Store):
+    async with store.write() as tx:
+        await tx.labs.add(make_lab(id="lab_hand", slug="hand"))
+        await tx.users.add(make_user(id="u_carol", email="carol@example.org"))
+        await tx.memberships.add(make_membership(lab_id="lab_hand", user_id="u_carol"))
+        await tx.clients.add(make_client(client_id="hand-made"))
+    await run(apply, FULL)
+    applied = await run(apply, EMPTY, prune=True)
+    assert diff(applied).splitlines() == ["- lab bio", "- client portal", "- client spa"]
+    left = await rows(store)
+    assert [lab.slug for lab in left["labs"]] == ["hand"]
+    assert [client.client_id for client in left["clients"]] == ["hand-made"]
+    assert [held.lab_id for held in left["memberships"]] == ["lab_hand"]
+    assert len(left["users"]) == 3
+    async with store.read() as tx:
+        assert await tx.labs.slug_was_used("bio")
+
+
+async def test_prune_ends_memberships_that_are_listed_no_more(apply: Apply, store: Store):
+    await run(apply, FULL)
+    applied = await run(apply, "memberships: [{lab: bio, user: bob}]", prune=True)
+    assert [(change.kind, change.key) for change in applied.changes] == [
+        (ChangeKind.REMOVED, "alice@example.org in bio")
+    ]
+    assert len((await rows(store))["memberships"]) == 1
+
+
+async def test_prune_leaves_sections_alone_that_stand_in_no_file(apply: Apply):
+    await run(apply, FULL)
+    applied = await run(apply, "labs: [{slug: bio, name: Biology}]", prune=True)
+    assert applied.changes == []
+
+
+async def test_a_dry_run_of_prune_removes_nothing(apply: Apply, store: Store):
+    await run(apply, FULL)
+    before = await rows(store)
+    applied = await run(apply, EMPTY, prune=True, dry_run=True)
+    assert {change.kind for change in applied.changes} == {ChangeKind.REMOVED}
+    assert await rows(store) == before
+
+
+async def test_a_pruned_labs_slug_is_never_given_out_again(apply: Apply):
+    await run(apply, FULL)
+    await run(apply, EMPTY, prune=True)
+    assert await refused(apply, "labs: [{slug: bio, name: Biology}]") == [
+        "bench.yaml:1: labs[0].slug: it was a deleted lab's, and slugs are never given out again"
+    ]
+
+
+async def test_a_membership_in_a_lab_that_prune_removes_is_refused(apply: Apply):
+    await run(apply, FULL)
+    assert await refused(apply, "{labs: [], memberships: [{lab: bio, user: bob}]}", prune=True) == [
+        "bench.yaml:1: memberships[0].lab: there is no lab bio"
+    ]
+
+
+async def test_what_an_admin_made_stays_the_admins_when_a_file_lists_it(apply: Apply, store: Store):
+    async with store.write() as tx:
+        await tx.labs.add(make_lab())
+    await run(apply, "labs: [{slug: bio, name: Life}]")
+    assert (await run(apply, EMPTY, prune=True)).changes == []
