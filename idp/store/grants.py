@@ -152,7 +152,6 @@ class Grants(Repository[Grant]):
         )
         return (await self.connection.execute(query.values(revoked_at=now))).rowcount
 
-
     async def revoke_all(self, user_id: str, *, now: datetime) -> int:
         """Revoke everything that a user gave and return how many grants that were."""
         query = update(grants).where(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
