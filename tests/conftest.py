@@ -29,14 +29,16 @@ settings.register_profile("fuzz", settings.get_profile("default"), max_examples=
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 RUN_FOLDER = pytest.StashKey[Path]()
+CLEANER = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """One folder for the run: the controller makes it, the workers are told."""
     worker = getattr(config, "workerinput", None)
     # Not below pytest's own temporary folder: the path of a Unix socket has to be short.
-    folder = worker["run_folder"] if worker else tempfile.mkdtemp(prefix="lab-id-tests-")
-    config.stash[RUN_FOLDER] = Path(folder)
+    config.stash[RUN_FOLDER] = Path(worker["run_folder"] if worker else tempfile.mkdtemp(prefix="lab-id-tests-"))
+    if not worker:
+        config.stash[CLEANER] = postgresql.cleaner(config.stash[RUN_FOLDER])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -45,9 +47,8 @@ def pytest_configure_node(node: object) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):
-        postgresql.stop(config.stash[RUN_FOLDER])
-        shutil.rmtree(config.stash[RUN_FOLDER])
+    if CLEANER in config.stash:
+        config.stash[CLEANER].communicate()
 
 
 @pytest.fixture

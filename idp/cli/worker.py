@@ -3,19 +3,18 @@
 import asyncio
 import gc
 import signal
+from collections.abc import Awaitable, Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp
-
     from idp.web.services import Drain
 
 # A request makes few reference cycles: looking for them rarely saves a tenth of the time.
 _GC_THRESHOLDS = (20_000, 50, 100)
 
 
-def create() -> "ASGIApp":
+def create() -> Callable[..., Awaitable[None]]:
     """Return the application of one worker."""
     from idp.app import create_app
     from idp.observe.logs import configure_logs

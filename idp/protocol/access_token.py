@@ -7,7 +7,7 @@ from typing import Any
 from idp.domain.claims import JWT_LAB_BYTES, without_overflow
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.user import User
-from idp.protocol.errors import InsufficientScope, InvalidRequest, InvalidToken
+from idp.protocol.errors import InsufficientScope, InvalidRequest, InvalidToken, MissingToken
 
 TYPE = "at+jwt"
 
@@ -73,7 +73,7 @@ def read_bearer_token(authorization: str | None, body: str | None) -> str:
     """
     if authorization is None:
         if body is None:
-            raise InvalidToken("No access token was sent.")
+            raise MissingToken
         return body
     scheme, _, token = authorization.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():

@@ -124,6 +124,12 @@ class InvalidToken(OAuthError):
     default_description = "The access token is unknown, expired or revoked."
 
 
+class MissingToken(InvalidToken):
+    """There is no bearer token at all; the challenge then names no error (RFC 6750 §3.1)."""
+
+    default_description = "No access token was sent."
+
+
 class InsufficientScope(OAuthError):
     """The bearer token counts, but not for this (RFC 6750 §3.1)."""
 

@@ -55,7 +55,7 @@ def check_redirect_uri(client: Client, raw: str | None) -> RedirectUri:
 
 def _without_loopback_port(uri: str) -> str | None:
     # By pattern and not by parsing: nothing but a literal loopback origin is ever read as one.
-    match = _LOOPBACK.fullmatch(uri) if is_safe_uri_text(uri) else None
+    match = _LOOPBACK.fullmatch(uri)
     if match is None or not 0 < int(match["port"] or 80) <= 65535:
         return None
     return f"{match['origin']}{match['rest']}"
@@ -99,10 +99,8 @@ def redirect_uri_fault(uri: str, kind: ApplicationType) -> str | None:
 
 def is_impersonable(redirect_uri: RedirectUri) -> bool:
     """Whether any program on the user's machine could receive the answer (RFC 8252 §8.6)."""
-    parts = urlsplit(redirect_uri.uri)
-    if parts.scheme == "http":
-        return parts.hostname in {"localhost", "127.0.0.1", "::1"}
-    return parts.scheme != "https"
+    # Plain http can be registered on loopback only.
+    return urlsplit(redirect_uri.uri).scheme != "https"
 
 
 def closest(sent: str, registered: tuple[str, ...]) -> str | None:

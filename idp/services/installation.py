@@ -9,12 +9,12 @@ from pathlib import Path
 from secrets import token_bytes
 
 from idp.crypto.envelope import CannotUnseal, fingerprint, seal, unseal
-from idp.crypto.key_file import KEY_FILE_NAME, KeyFileError, create_key, load_key, parse_key
+from idp.crypto.key_file import KEY_FILE_NAME, create_key, load_key, parse_key
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.signing_key import DataKey, Installation
 from idp.services.audit import audit_event
-from idp.store.errors import Conflict
+from idp.store.errors import Conflict, UnknownOutcome
 from idp.store.store import Store
 
 _PURPOSES = ("lookup", "refresh", "csrf", "seal")
@@ -130,20 +130,25 @@ async def rewrap(store: Store, source: KeySource, clock: Clock) -> tuple[str, st
     if source.environment is not None:
         raise WrongKey("IDP_KEY_ENCRYPTION_KEY is set: unset it, put the key into a file in IDP_KEYS_DIR, then rewrap")
     present = source.keys_dir / KEY_FILE_NAME
-    async with store.write() as tx:
-        installation = await tx.installations.lock(1)
-        old = _require(source, installation)
-        rows = await tx.data_keys.all()
-        keys = _unwrap(old, rows)
-        kept = present.rename(present.with_name(f"{KEY_FILE_NAME}.{fingerprint(old)}"))
-        try:
+    kept: Path | None = None
+    try:
+        async with store.write() as tx:
+            installation = await tx.installations.lock(1)
+            old = _require(source, installation)
+            rows = await tx.data_keys.all()
+            keys = _unwrap(old, rows)
+            kept = present.rename(present.with_name(f"{KEY_FILE_NAME}.{fingerprint(old)}"))
             new = create_key(source.keys_dir)
-        except KeyFileError:
+            for row in rows:
+                await tx.data_keys.save(replace(row, wrapped=_wrap(new, row.purpose, getattr(keys, row.purpose))))
+            await tx.installations.save(replace(installation, key_fingerprint=fingerprint(new)))
+            event = audit_event(AuditAction.KEYS_REWRAPPED, actor="cli", target=fingerprint(new), now=clock())
+            await tx.audit_events.add(event)
+    except UnknownOutcome:
+        # Either key may be the right one now: both stay, and the next start names the fingerprint that is needed.
+        raise
+    except BaseException:
+        if kept is not None:
             kept.rename(present)
-            raise
-        for row in rows:
-            await tx.data_keys.save(replace(row, wrapped=_wrap(new, row.purpose, getattr(keys, row.purpose))))
-        await tx.installations.save(replace(installation, key_fingerprint=fingerprint(new)))
-        event = audit_event(AuditAction.KEYS_REWRAPPED, actor="cli", target=fingerprint(new), now=clock())
-        await tx.audit_events.add(event)
+        raise
     return fingerprint(old), fingerprint(new)

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from idp.protocol.errors import InvalidClient, OAuthError
+from idp.protocol.errors import InvalidClient, MissingToken, OAuthError
 
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
@@ -33,7 +33,9 @@ def oauth_error(error: OAuthError, *, retry_after: int | None = None) -> Respons
 
 def bearer_error(error: OAuthError) -> Response:
     """Return a refusal of a bearer token (RFC 6750 §3)."""
-    challenge = f'Bearer realm="lab-id", error="{error.error}", error_description="{error.description}"'
+    challenge = 'Bearer realm="lab-id"'
+    if not isinstance(error, MissingToken):
+        challenge += f', error="{error.error}", error_description="{error.description}"'
     content = {"error": error.error, "error_description": error.description}
     return json_no_store(content, status=error.status, headers={"WWW-Authenticate": challenge})
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idp.domain.lab import RESERVED_SLUGS, LabRole, is_lab_slug
+from idp.domain.lab import RESERVED_SLUGS, LabRole, LabStatus, ManagedBy, is_lab_slug
 from tests.support.clock import START
 from tests.support.factories import make_membership
 
@@ -17,6 +17,11 @@ def test_each_role_contains_those_below_it():
     assert LabRole.ADMIN.expanded == ("admin", "member", "viewer")
     assert LabRole.MEMBER.expanded == ("member", "viewer")
     assert LabRole.VIEWER.expanded == ("viewer",)
+
+
+def test_statuses_and_origins_keep_the_words_that_are_stored():
+    assert list(LabStatus) == ["active", "archived"]
+    assert list(ManagedBy) == ["apply", "admin"]
 
 
 @pytest.mark.parametrize("slug", ["a", "7", "bio", "bio-2", "a-b-c", "a" * 39])

@@ -3,7 +3,7 @@
 import pytest
 
 from idp.domain.claims import SCOPE_CLAIMS
-from idp.domain.user import PROFILE_CLAIMS, UserStatus
+from idp.domain.user import PROFILE_CLAIMS, AdminRole, UserStatus
 from tests.support.factories import USER_ID, make_user
 
 
@@ -16,6 +16,11 @@ def test_pages_call_a_person_by_address_else_by_user_name_else_by_id():
     assert make_user(username="alice").label == "alice@example.org"
     assert make_user(email=None, username="alice").label == "alice"
     assert make_user(email=None).label == USER_ID
+
+
+def test_roles_and_statuses_keep_the_words_that_are_stored_and_written_into_apply_files():
+    assert list(AdminRole) == ["super_admin", "admin", "viewer"]
+    assert list(UserStatus) == ["active", "disabled"]
 
 
 def test_every_claim_of_the_scopes_has_a_place_in_the_account_oidc_core_s5_1():

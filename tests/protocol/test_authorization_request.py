@@ -145,7 +145,7 @@ def test_a_request_object_is_refused_never_silently_ignored_oidc_core_s3_1_2_6(n
 
 
 @pytest.mark.parametrize(
-    "prompt", ["none login", "login none", "none consent", "none select_account", "none login consent"]
+    "prompt", ["none login", "login none", "none consent", "none select_account", "none login consent select_account"]
 )
 def test_prompt_none_stands_alone_oidc_core_s3_1_2_1(prompt: str):
     answer = refusal(prompt=prompt)

@@ -148,7 +148,7 @@ async def test_an_append_is_answered_only_when_its_row_is_committed(
 
 
 async def test_concurrent_appends_share_transactions(
-    store: Store, commit: GroupCommit, flushes: list[int], gate: Gate, monkeypatch: pytest.MonkeyPatch
+    store: Store, commit: GroupCommit, flushes: list[int], monkeypatch: pytest.MonkeyPatch
 ):
     commits = []
 

@@ -166,6 +166,18 @@ def people(password_hash: str) -> list[Any]:
     ]
 
 
+def world(installed: Installed, password_hash: str) -> list[Any]:
+    """Everybody and everything, with keys and with a secret for each client that keeps one."""
+    with_secrets = [
+        client if client.public else replace(client, secrets=(_secret(client, installed),)) for client in clients()
+    ]
+    return [*installed.rows, *people(password_hash), *with_secrets]
+
+
+def _secret(client: Client, installed: Installed) -> ClientSecret:
+    return ClientSecret(hash=secret_hash(installed.data_keys, secret_of(client.client_id)), created_at=START)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What the browser carried to the application."""
@@ -524,20 +536,9 @@ Start = Callable[..., Awaitable[App]]
 @pytest.fixture
 async def seeded_url(database_url: str, installed: Installed, password_hash: str) -> str:
     """A database that holds the world."""
-    with_secrets = [
-        client
-        if client.public
-        else replace(
-            client,
-            secrets=(
-                ClientSecret(hash=secret_hash(installed.data_keys, secret_of(client.client_id)), created_at=START),
-            ),
-        )
-        for client in clients()
-    ]
     store = Store(Database(database_url))
     try:
-        await add_all(store, [*installed.rows, *people(password_hash), *with_secrets])
+        await add_all(store, world(installed, password_hash))
     finally:
         await store.close()
     return database_url

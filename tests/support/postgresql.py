@@ -6,8 +6,7 @@ Nothing of it survives the run, so it never waits for the disk.
 import asyncio
 import fcntl
 import os
-import shutil
-import signal
+import subprocess
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from pathlib import Path
 from urllib.parse import quote
 
 import asyncpg
-import psutil
 
 from idp.store import migrate
 from idp.store.database import Database
@@ -34,6 +32,13 @@ full_page_writes = off
 synchronous_commit = off
 max_connections = 200
 jit = off
+"""
+
+CLEAN_UP = """
+cat
+pid=$(head -n 1 "$1/postgresql/postmaster.pid" 2>/dev/null) && kill -QUIT "$pid" &&
+while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+rm -rf "$1"
 """
 
 
@@ -66,14 +71,13 @@ def shared(run_folder: Path) -> PostgreSQL:
         return PostgreSQL(address.read_text())
 
 
-def stop(run_folder: Path) -> None:
-    """End the server of the run, if there is one, at once and with its data."""
-    pid_file = run_folder / "postgresql" / "postmaster.pid"
-    if pid_file.exists():
-        process = psutil.Process(int(pid_file.read_text().splitlines()[0]))
-        process.send_signal(signal.SIGQUIT)
-        process.wait(timeout=30)
-    shutil.rmtree(run_folder / "postgresql", ignore_errors=True)
+def cleaner(run_folder: Path) -> subprocess.Popen[bytes]:
+    """Start what ends the server of the run and removes the folder when its own input ends.
+
+    That happens when this process does, however that comes about.
+    """
+    command = ["/bin/sh", "-c", CLEAN_UP, "clean-up", str(run_folder)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
 
 
 def _start(data: Path) -> PostgreSQL:

@@ -108,10 +108,17 @@ def test_a_request_that_is_not_cross_origin_is_answered_as_it_was():
 def test_a_preflight_names_no_client_and_is_granted_to_any_origin_fetch_s4_8(origin: str):
     response = preflight(from_origin(origin, "OPTIONS"))
     assert response.status_code == 204
-    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert response.headers["Access-Control-Allow-Origin"] == origin
+    assert response.headers["Vary"] == "Origin"
     assert set(response.headers["Access-Control-Allow-Methods"].split(", ")) == {"GET", "POST"}
     assert set(response.headers["Access-Control-Allow-Headers"].split(", ")) == {"Authorization", "Content-Type"}
     assert int(response.headers["Access-Control-Max-Age"]) > 0
+
+
+def test_options_without_an_origin_are_no_preflight_fetch_s3_2_2():
+    response = preflight(from_origin(None, "OPTIONS"))
+    assert response.status_code == 204
+    assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
 @pytest.mark.parametrize("response", [preflight(from_origin(PORTAL)), answered(PORTAL, make_client())])

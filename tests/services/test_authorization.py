@@ -1,0 +1,124 @@
+"""The authorization endpoint's service: stored requests, their single answer, and hints."""
+
+import asyncio
+
+import pytest
+
+from idp.crypto.opaque import hash_token
+from idp.domain.client import ClientStatus
+from idp.protocol.authorization_response import AuthorizationResponse, Refused
+from idp.protocol.errors import InvalidRequest
+from idp.protocol.parameters import Parameters
+from idp.protocol.prompt import Step
+from idp.protocol.redirect_uri import RedirectUriRefused
+from idp.services.authorization import Ask, Authorization, InteractionGone, UnknownClient
+from idp.services.sessions import SignedIn
+from tests.support.app import ALICE_ID, App, Browser
+
+
+@pytest.fixture
+def authorization(app: App) -> Authorization:
+    return app.services["authorization"]
+
+
+@pytest.fixture
+async def alice(app: App, browser: Browser) -> SignedIn:
+    await browser.sign_in()
+    signed_in = await app.services["sessions"].find(browser.cookies["idp"])
+    assert signed_in is not None
+    return signed_in
+
+
+def request(app: App, client_id: str = "trusted", **changes: str | None) -> Parameters:
+    return Parameters(app.authorization_request(client_id, scope="openid", **changes))
+
+
+async def test_nobody_signed_in_is_asked_to_and_the_request_waits_under_a_hashed_handle(
+    app: App, authorization: Authorization
+) -> None:
+    params = request(app)
+
+    asked = await authorization.start(params, None)
+
+    assert isinstance(asked, Ask)
+    assert asked.step is Step.LOGIN
+    async with app.store.read() as tx:
+        (stored,) = await tx.interactions.all()
+    assert (stored.hash, stored.params) == (hash_token(asked.handle), params.values)
+
+
+async def test_a_request_that_needs_nothing_is_answered_without_being_stored(
+    app: App, authorization: Authorization, alice: SignedIn
+) -> None:
+    answer = await authorization.start(request(app), alice)
+
+    assert isinstance(answer, AuthorizationResponse)
+    async with app.store.read() as tx:
+        assert await tx.interactions.all() == []
+        (code,) = await tx.authorization_codes.all()
+        (grant,) = await tx.grants.all()
+    assert code.hash == hash_token(answer.params["code"])
+    assert (grant.user_id, grant.client_id, grant.session_id) == (ALICE_ID, "trusted", alice.session.id)
+
+
+async def test_eight_continuations_of_one_request_give_one_code(
+    app: App, authorization: Authorization, alice: SignedIn
+) -> None:
+    handle = await authorization.remember(request(app))
+
+    results = await asyncio.gather(*(authorization.resume(handle, alice) for _ in range(8)), return_exceptions=True)
+
+    assert [type(result) for result in results].count(AuthorizationResponse) == 1
+    assert [type(result) for result in results].count(InteractionGone) == 7
+    async with app.store.read() as tx:
+        assert len(await tx.authorization_codes.all()) == 1
+        assert len(await tx.grants.all()) == 1
+
+
+@pytest.mark.parametrize("handle", ["", "unknown", "\x00", "\udcff", "x" * 9000])
+async def test_an_unknown_handle_is_gone(authorization: Authorization, handle: str) -> None:
+    with pytest.raises(InteractionGone):
+        await authorization.resume(handle, None)
+
+
+async def test_a_stored_request_expires(app: App, authorization: Authorization, alice: SignedIn) -> None:
+    handle = await authorization.remember(request(app))
+    app.clock.advance(seconds=3599)
+    assert await authorization.pending(handle)
+    app.clock.advance(seconds=1)
+
+    with pytest.raises(InteractionGone):
+        await authorization.pending(handle)
+
+
+async def test_a_stored_request_is_checked_against_the_client_as_it_is_now(
+    app: App, authorization: Authorization, alice: SignedIn
+) -> None:
+    handle = await authorization.remember(request(app))
+    await app.change("clients", ["trusted"], response_types=())
+    with pytest.raises(Refused) as refused:
+        await authorization.resume(handle, alice)
+    assert refused.value.error.error == "unauthorized_client"
+
+    await app.change("clients", ["trusted"], redirect_uris=())
+    with pytest.raises(RedirectUriRefused):
+        await authorization.resume(handle, alice)
+
+    await app.change("clients", ["trusted"], status=ClientStatus.DISABLED)
+    with pytest.raises(UnknownClient):
+        await authorization.resume(handle, alice)
+
+
+async def test_a_hint_says_whose_it_is_and_the_rest_is_refused(
+    app: App, authorization: Authorization, browser: Browser
+) -> None:
+    tokens = await browser.tokens()
+
+    hint = await authorization.hint(tokens["id_token"])
+
+    assert hint is not None
+    assert (hint.client_id, hint.sub) == ("portal", ALICE_ID)
+    assert await authorization.hint(None) is None
+    for foreign in ("", "x", tokens["access_token"], tokens["id_token"][:-4]):
+        with pytest.raises(InvalidRequest):
+            await authorization.hint(foreign)

@@ -1,0 +1,189 @@
+"""Clients: a few seconds old at most, authenticated in constant time, with secrets that overlap."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from idp.domain.audit import AuditAction
+from idp.domain.client import Client, ClientAuthMethod, ClientSecret, ClientStatus
+from idp.protocol.errors import InvalidClient, InvalidRequest
+from idp.services.clients import CACHE_AGE, Clients, metadata_of, secret_hash
+from idp.services.installation import DataKeys
+from idp.store.errors import NotFound
+from idp.store.store import Store
+from tests.support.app import Installed, add_all, basic, parameters
+from tests.support.clock import START, FakeClock
+from tests.support.factories import make_client
+
+SECRET = "correct"
+
+
+@pytest.fixture
+def keys(installed: Installed) -> DataKeys:
+    return installed.data_keys
+
+
+@pytest.fixture
+async def clients(store: Store, clock: FakeClock, keys: DataKeys) -> Clients:
+    secret = ClientSecret(hash=secret_hash(keys, SECRET), created_at=START)
+    await add_all(
+        store,
+        [
+            make_client(secrets=(secret,)),
+            make_client(client_id="spa", token_endpoint_auth_method=ClientAuthMethod.NONE),
+            make_client(client_id="retired", status=ClientStatus.DISABLED, secrets=(secret,)),
+        ],
+    )
+    return Clients(store, keys, clock)
+
+
+async def rename(store: Store, name: str) -> None:
+    async with store.write() as tx:
+        await tx.clients.save(replace(await tx.clients.get("portal"), client_name=name))
+
+
+async def name(clients: Clients) -> str:
+    client = await clients.find("portal")
+    assert client is not None
+    return client.client_name
+
+
+async def test_what_another_node_changed_is_seen_within_five_seconds(
+    clients: Clients, store: Store, clock: FakeClock
+) -> None:
+    assert await name(clients) == "Lab Portal"
+    await rename(store, "Renamed")
+    clock.advance(CACHE_AGE - timedelta(milliseconds=1))
+    assert await name(clients) == "Lab Portal"
+
+    clock.advance(timedelta(milliseconds=1))
+
+    assert await name(clients) == "Renamed"
+
+
+async def test_what_this_process_changed_is_seen_at_once(clients: Clients, store: Store) -> None:
+    await name(clients)
+    await rename(store, "Renamed")
+
+    clients.forget("portal")
+
+    assert await name(clients) == "Renamed"
+
+
+async def test_a_client_is_found_as_soon_as_it_exists_though_it_was_asked_for_before(
+    clients: Clients, store: Store
+) -> None:
+    assert await clients.find("late") is None
+    await add_all(store, [make_client(client_id="late")])
+
+    assert await clients.find("late") is not None
+
+
+@pytest.mark.parametrize("client_id", ["", "unknown", "retired", "PORTAL", "por\x00tal", "p" * 3000, "\udcff"])
+async def test_who_is_not_served_is_not_found(clients: Clients, client_id: str) -> None:
+    assert await clients.find(client_id) is None
+
+
+async def test_asking_for_many_names_does_not_fill_the_memory(clients: Clients) -> None:
+    for number in range(200):
+        await clients.find(f"guess-{number}")
+
+    assert len(clients._cache) <= 1  # what is not there is not remembered
+
+
+async def authenticated(clients: Clients, authorization: dict[str, str] | None, **form: str) -> Client:
+    header = None if authorization is None else authorization["Authorization"]
+    return await clients.authenticate(header, parameters(**form))
+
+
+async def test_the_right_credentials_are_accepted_in_header_and_body(clients: Clients) -> None:
+    for client in (
+        await authenticated(clients, basic("portal", SECRET)),
+        await authenticated(clients, None, client_id="portal", client_secret=SECRET),
+    ):
+        assert client.client_id == "portal"
+    assert (await authenticated(clients, None, client_id="spa")).client_id == "spa"
+
+
+async def test_anything_else_is_refused_with_one_description(clients: Clients) -> None:
+    descriptions = set()
+    for authorization, form in (
+        (basic("portal", "wrong"), {}),
+        (basic("portal", ""), {}),
+        (basic("unknown", SECRET), {}),
+        (basic("retired", SECRET), {}),
+        (None, {"client_id": "portal"}),
+        (None, {"client_id": "portal", "client_secret": "wrong"}),
+        (None, {"client_id": "spa", "client_secret": "any"}),
+    ):
+        with pytest.raises(InvalidClient) as refused:
+            await authenticated(clients, authorization, **form)
+        descriptions.add(refused.value.description)
+    assert len(descriptions) == 1
+    with pytest.raises(InvalidRequest):
+        await authenticated(clients, basic("portal", SECRET), client_secret=SECRET)
+
+
+async def test_a_secret_is_stored_as_a_keyed_hash_only(clients: Clients, store: Store, keys: DataKeys) -> None:
+    client = await clients.find("portal")
+
+    assert client is not None
+    assert SECRET not in repr(client)
+    assert secret_hash(keys, SECRET) != secret_hash(replace(keys, lookup=bytes(32)), SECRET)
+
+
+async def test_rotations_overlap_and_an_old_end_is_never_put_off(
+    clients: Clients, store: Store, clock: FakeClock
+) -> None:
+    second = await clients.rotate_secret("portal", overlap=timedelta(hours=1), actor="u_admin")
+    clock.advance(timedelta(minutes=50))
+    third = await clients.rotate_secret("portal", overlap=timedelta(hours=1), actor="u_admin")
+
+    async def accepted() -> list[bool]:
+        results = []
+        for secret in (SECRET, second, third):
+            try:
+                await authenticated(clients, basic("portal", secret))
+                results.append(True)
+            except InvalidClient:
+                results.append(False)
+        return results
+
+    assert await accepted() == [True, True, True]
+    clock.advance(timedelta(minutes=10))
+    assert await accepted() == [False, True, True]
+    clock.advance(timedelta(minutes=50))
+    assert await accepted() == [False, False, True]
+    async with store.read() as tx:
+        events = await tx.audit_events.all()
+    assert {(event.action, event.actor, event.target) for event in events} == {
+        (AuditAction.CLIENT_SECRET_ROTATED, "u_admin", "portal")
+    }
+    assert not any(secret in repr(events) for secret in (second, third))
+
+
+async def test_rotating_drops_secrets_that_have_ended(clients: Clients, store: Store, clock: FakeClock) -> None:
+    for _ in range(5):
+        await clients.rotate_secret("portal", overlap=timedelta(seconds=1), actor="u_admin")
+        clock.advance(seconds=2)
+
+    async with store.read() as tx:
+        assert len((await tx.clients.get("portal")).secrets) == 2
+
+
+async def test_an_unknown_client_has_no_secret_to_rotate(clients: Clients) -> None:
+    with pytest.raises(NotFound):
+        await clients.rotate_secret("unknown", overlap=timedelta(), actor="u_admin")
+
+
+def test_the_public_settings_leave_out_secrets_and_defaults(keys: DataKeys) -> None:
+    secret = ClientSecret(hash="hash", created_at=START)
+
+    assert dict(metadata_of(make_client(secrets=(secret,), scope="openid", trusted=True))) == {
+        "client_id": "portal",
+        "client_name": "Lab Portal",
+        "redirect_uris": ("https://portal.example.org/callback",),
+        "grant_types": ("authorization_code", "refresh_token"),
+        "trusted": True,
+    }
