@@ -43,7 +43,7 @@ def rotate(
 def revoke(
     kid: Annotated[str, typer.Argument(metavar="KID")],
     now: Annotated[
-        bool, typer.Option("--now", help="Confirm: every token that the key signed stops counting.")
+        bool, typer.Option("--now", help="Confirm: whoever verifies by JWKS refuses every token that the key signed.")
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -59,7 +59,6 @@ def page(handler: Handler) -> Handler:
         except RedirectUriRefused as error:
             return await errors.redirect_uri_page(request, error)
         except OAuthError as error:
-            errors.log_refusal(request, error)
             return errors.refusal_page(request, error)
         except HTTPException as error:
             return await errors.http_error(request, error)
@@ -68,7 +67,6 @@ def page(handler: Handler) -> Handler:
         except (UnknownClient, InteractionGone, SetupClosed, ForgedForm, Unavailable, HashingBusy) as error:
             return errors.explained_page(request, error)
         except Exception as error:
-            errors.log_failure(request, error)
-            return errors.failure_page(request)
+            return errors.failure_page(request, error)
 
     return answer

@@ -200,10 +200,10 @@ def explained_page(request: Request[Services], error: Exception) -> Response:
     )
 
 
-def failure_page(request: Request[Services]) -> Response:
+def failure_page(request: Request[Services], error: Exception) -> Response:
     """Return the page of a failure of ours; call it while the exception is being handled."""
     reference = mint_reference()
-    _log.error("shown", route=_route(request), reference=reference)
+    log_failure(request, error, reference=reference)
     return error_page(
         request,
         status=500,
@@ -237,7 +237,7 @@ async def http_error(request: Request[Any], error: Exception) -> Response:
         title=title,
         message=message,
         who="Check the address, or start from the first page of this server.",
-        reference=mint_reference(),
+        reference=_reference(request, code, f"HTTP {error.status_code}"),
         headers=headers,
     )
 

@@ -167,7 +167,7 @@ async def good(app: App, browser: Browser) -> list[Sent]:
 
 def _pairs(action: str) -> tuple[tuple[str, str], ...]:
     _, _, query = action.partition("?")
-    return tuple(tuple(pair.split("=", 1)) for pair in query.split("&"))  # type: ignore[misc]  # always two
+    return tuple(tuple(pair.split("=", 1)) for pair in query.split("&"))
 
 
 def _posted(action: str, fields: dict[str, str], as_person: tuple[tuple[bytes, bytes], ...]) -> Sent:

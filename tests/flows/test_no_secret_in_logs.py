@@ -247,11 +247,11 @@ async def test_when_something_of_ours_breaks_with_secrets_in_its_hands(
         raise RuntimeError("broken") from ValueError("deeper")
 
     for service, method in (("token", "issue"), ("userinfo", "read"), ("introspection", "introspect")):
-        monkeypatch.setattr(type(app.services[service]), method, broken)  # type: ignore[literal-required]  # by name
+        monkeypatch.setattr(type(app.services[service]), method, broken)
     for service, method in (("revocation", "revoke"), ("authorization", "start"), ("login", "with_password")):
-        monkeypatch.setattr(type(app.services[service]), method, broken)  # type: ignore[literal-required]  # by name
+        monkeypatch.setattr(type(app.services[service]), method, broken)
     for service, method in (("logout", "check"), ("setup", "create_super_admin")):
-        monkeypatch.setattr(type(app.services[service]), method, broken)  # type: ignore[literal-required]  # by name
+        monkeypatch.setattr(type(app.services[service]), method, broken)
 
     answers = await go_everywhere(app, secrets)
 

@@ -472,7 +472,7 @@ async def running(settings: Settings, clock: FakeClock) -> AsyncIterator[App]:
     if started["type"] != "lifespan.startup.complete":
         await lifespan
     async with AsyncExitStack() as stack:
-        yield App(serve, settings, clock, state, stack)  # type: ignore[arg-type]  # filled by the lifespan
+        yield App(serve, settings, clock, state, stack)
     await to_app.put({"type": "lifespan.shutdown"})
     assert (await from_app.get())["type"] == "lifespan.shutdown.complete"
     await lifespan

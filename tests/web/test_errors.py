@@ -86,7 +86,7 @@ async def test_a_failure_of_ours_is_a_500_with_a_reference_that_finds_the_traceb
         ("logout", "check"),
         ("setup", "is_open"),
     ):
-        monkeypatch.setattr(type(app.services[service]), method, broken)  # type: ignore[literal-required]  # by name
+        monkeypatch.setattr(type(app.services[service]), method, broken)
     http = browser.http
     pages = [
         await http.get("/authorize", params=app.authorization_request()),
