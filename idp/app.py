@@ -111,12 +111,11 @@ def create_app(
         issuer=settings.issuer, endpoints=endpoints, grant_types=[str(grant.grant_type) for grant in grants]
     )
     drain = drain or Drain()
-    well_known = WellKnown(metadata, jwks_max_age=timedelta(seconds=settings.jwks_max_age_seconds))
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[Mapping[str, object]]:
         async with open_store(settings, clock=clock) as opened:
-            well_known.open(opened.signing_keys)
+            well_known.open(opened.signing_keys, opened.metrics)
             edge.open(opened.metrics)
             jobs = _jobs(opened)
             jobs.start()
@@ -130,13 +129,15 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
+    https = settings.issuer.startswith("https:")
     edge = Edge(
-        well_known.serve_before(Direct(application, routes)),
+        Direct(application, routes),
         trusted_proxies=settings.trusted_proxies,
-        https=settings.issuer.startswith("https:"),
+        https=https,
         access_log=settings.access_log,
     )
-    return edge
+    well_known = WellKnown(edge, metadata, jwks_max_age=_seconds(settings.jwks_max_age_seconds), https=https)
+    return well_known
 
 
 def _services(opened: Opened, pages: Pages, drain: Drain, demo: Demo | None) -> Services:

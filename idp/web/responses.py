@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from idp.protocol.errors import InvalidClient, MissingToken, OAuthError
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
 
 
@@ -15,7 +16,7 @@ def json_no_store(
     content: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return JSON that nobody may keep (RFC 6749 §5.1)."""
-    body = json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
+    body = _ENCODER.encode(content).encode()
     return Response(body, status, {**_NO_STORE, **(headers or {})}, media_type="application/json")
 
 

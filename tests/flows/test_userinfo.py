@@ -5,9 +5,9 @@ from datetime import timedelta
 from idp.crypto.jose import verify
 from idp.crypto.opaque import hash_token
 from idp.domain.lab import LabRole, LabStatus
-from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, bearer
+from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, add_all, bearer, decoded
 from tests.support.clock import START
-from tests.support.factories import make_access_token
+from tests.support.factories import make_access_token, make_lab, make_membership
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 
@@ -184,3 +184,15 @@ async def test_a_disabled_clients_tokens_end_within_the_age_of_its_cache(app: Ap
     app.clock.advance(seconds=5)
 
     assert (await app.userinfo(token)).status_code == 401
+
+
+async def test_many_labs_are_left_out_of_a_token_whole_and_asked_for_at_userinfo(app: App, browser: Browser) -> None:
+    labs = [make_lab(id=f"lab_{number}", slug=f"lab-{number}", name=f"Lab {number}") for number in range(40)]
+    await add_all(app.store, [*labs, *(make_membership(lab_id=lab.id, user_id=ALICE_ID) for lab in labs)])
+
+    token = (await browser.tokens(scope="openid labs groups"))["access_token"]
+
+    claims = decoded(token)[1]
+    assert (claims["labs_overflow"], "labs" in claims, "groups" in claims) == (True, False, False)
+    assert len((await app.userinfo(token)).json()["labs"]) == 42
+    assert len((await app.introspect(token))["labs"]) == 42

@@ -34,7 +34,7 @@ async def fail_to_sign_in(
 
 
 async def test_every_answer_has_an_id_of_its_own_that_the_audit_log_knows(app: App) -> None:
-    answers = [await app.http().get(path) for path in ("/", "/healthz", "/jwks", "/nothing", "/authorize")]
+    answers = [await app.http().get(path) for path in ("/", "/healthz", "/token", "/nothing", "/authorize")]
     ids = {answer.headers["x-request-id"] for answer in answers}
     assert len(ids) == len(answers)
 

@@ -15,6 +15,11 @@ _log = get_logger(__name__)
 _HSTS = (b"strict-transport-security", b"max-age=31536000")
 
 
+def security_headers(*, https: bool) -> list[tuple[bytes, bytes]]:
+    """Return the headers that every answer bears."""
+    return [(b"x-content-type-options", b"nosniff"), *([_HSTS] if https else [])]
+
+
 class Edge:
     """Wraps the application; `open` gives it the metrics once the store is open."""
 
@@ -28,7 +33,7 @@ class Edge:
     ) -> None:
         self._app = app
         self._trusted = tuple(trusted_proxies)
-        self._headers = [(b"x-content-type-options", b"nosniff"), *([_HSTS] if https else [])]
+        self._headers = security_headers(https=https)
         self._log_from = {"none": 600, "errors": 500, "all": 100}[access_log]
         self._metrics: Metrics | None = None
 
@@ -94,7 +99,7 @@ class Edge:
         return address
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route: str = scope.get("idp.route") or getattr(scope.get("route"), "path", None) or "none"
+        route: str = getattr(scope.get("route"), "path", None) or "none"
         if self._metrics is not None:
             self._metrics.observe_request(route, scope["method"], status, seconds)
         if status >= self._log_from:

@@ -6,14 +6,17 @@ They are answered for GET and HEAD on the exact path before anything else runs; 
 import json
 from collections.abc import Mapping
 from datetime import timedelta
+from time import perf_counter
 from typing import Any
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idp.observe.logs import get_logger
+from idp.observe.metrics import Metrics
 from idp.protocol.errors import TemporarilyUnavailable
 from idp.services.signing_keys import SigningKeys
 from idp.store.errors import Unavailable
+from idp.web.middleware.edge import security_headers
 from idp.web.responses import oauth_error
 
 _log = get_logger(__name__)
@@ -22,57 +25,65 @@ JWKS_PATH = "/jwks"
 
 
 class WellKnown:
-    """Answers metadata and keys; `open` gives it the keys once the store is open."""
+    """Stands outermost and answers metadata and keys; `open` gives it the keys once the store is open."""
 
-    def __init__(self, metadata: Mapping[str, Any], *, jwks_max_age: timedelta) -> None:
-        self._discovery = json.dumps(metadata, separators=(",", ":")).encode()
-        self._max_age = int(jwks_max_age.total_seconds())
-        self._discovery_headers = self._headers(self._discovery)
+    def __init__(self, app: ASGIApp, metadata: Mapping[str, Any], *, jwks_max_age: timedelta, https: bool) -> None:
+        self._app = app
+        self._security_headers = security_headers(https=https)
+        self._headers = [
+            (b"content-type", b"application/json"),
+            (b"cache-control", f"public, max-age={int(jwks_max_age.total_seconds())}".encode()),
+            (b"access-control-allow-origin", b"*"),
+            *self._security_headers,
+        ]
+        discovery = self._prepare(json.dumps(metadata, separators=(",", ":")).encode())
+        self._answers = dict.fromkeys(DISCOVERY_PATHS, discovery)
+        self._jwks_body = b""
+        self._jwks_answer = self._prepare(b"")
         self._signing_keys: SigningKeys | None = None
-        self._jwks = b""
-        self._jwks_headers = self._headers(b"")
+        self._metrics: Metrics | None = None
 
-    def open(self, signing_keys: SigningKeys) -> None:
+    def open(self, signing_keys: SigningKeys, metrics: Metrics) -> None:
         """Start answering with these keys."""
         self._signing_keys = signing_keys
+        self._metrics = metrics
 
-    def _headers(self, body: bytes) -> list[tuple[bytes, bytes]]:
-        return [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(body)).encode()),
-            (b"cache-control", f"public, max-age={self._max_age}".encode()),
-            (b"access-control-allow-origin", b"*"),
-        ]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            path = scope["path"]
+            if path in self._answers or path == JWKS_PATH:
+                await self._answer(path, scope, receive, send)
+                return
+        await self._app(scope, receive, send)
 
-    async def _answer(self, path: str) -> tuple[bytes, list[tuple[bytes, bytes]]] | None:
-        if path in DISCOVERY_PATHS:
-            return self._discovery, self._discovery_headers
-        if path == JWKS_PATH and self._signing_keys is not None:
-            jwks = await self._signing_keys.jwks()
-            if jwks is not self._jwks:
-                self._jwks, self._jwks_headers = jwks, self._headers(jwks)
-            return self._jwks, self._jwks_headers
-        return None
+    async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        started = perf_counter()
+        status = 200
+        try:
+            start, body = await self._jwks() if path == JWKS_PATH else self._answers[path]
+        except Unavailable as error:
+            status = 503
+            _log.warning("unavailable", route=path, reason=str(error))
+            response = oauth_error(TemporarilyUnavailable(), retry_after=2)
+            response.raw_headers.extend(self._security_headers)
+            await response(scope, receive, send)
+        else:
+            # A copy of the list: the server and whatever stands around us may add to it.
+            await send({**start, "headers": [*start["headers"]]})
+            await send({"type": "http.response.body", "body": b""} if scope["method"] == "HEAD" else body)
+        if self._metrics is not None:
+            self._metrics.observe_request(path, scope["method"], status, perf_counter() - started)
 
-    def serve_before(self, application: ASGIApp) -> ASGIApp:
-        """Return an application that answers these paths itself and hands everything else on."""
+    async def _jwks(self) -> tuple[Message, Message]:
+        if self._signing_keys is None:
+            raise Unavailable("the server is starting")
+        jwks = await self._signing_keys.jwks()
+        if jwks is not self._jwks_body:
+            self._jwks_body, self._jwks_answer = jwks, self._prepare(jwks)
+        return self._jwks_answer
 
-        async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
-                try:
-                    answer = await self._answer(scope["path"])
-                except Unavailable as error:
-                    _log.warning("unavailable", route=scope["path"], reason=str(error))
-                    scope["idp.route"] = scope["path"]
-                    await oauth_error(TemporarilyUnavailable(), retry_after=2)(scope, receive, send)
-                    return
-                if answer is not None:
-                    body, headers = answer
-                    scope["idp.route"] = scope["path"]
-                    await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
-                    body = b"" if scope["method"] == "HEAD" else body
-                    await send({"type": "http.response.body", "body": body})
-                    return
-            await application(scope, receive, send)
-
-        return app
+    def _prepare(self, body: bytes) -> tuple[Message, Message]:
+        headers = [*self._headers, (b"content-length", str(len(body)).encode())]
+        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        return start, {"type": "http.response.body", "body": body}
