@@ -31,7 +31,8 @@ def access_token_claims(
         "sub": sub,
         "aud": audience,
         "client_id": client_id,
-        "scope": scope,
+        # An empty scope has no place in the grammar (RFC 6749 §3.3): no scope, no member.
+        **({"scope": scope} if scope else {}),
         "iat": int(now.timestamp()),
         "exp": int(expires_at.timestamp()),
         "jti": jti,

@@ -36,7 +36,7 @@ def introspect_access_token(
         "sub": token.client_id if user is None else user.id,
         "aud": token.audience,
         "client_id": token.client_id,
-        "scope": token.scope,
+        **({"scope": token.scope} if token.scope else {}),
         "token_type": "Bearer",
         "iat": int(token.created_at.timestamp()),
         "exp": int(token.expires_at.timestamp()),

@@ -32,9 +32,9 @@ class ClientCredentialsGrant:
         scope = check_client_scope(client, params.get("scope"))
         token, row = await self._issuer.access_token(client, None, scope, now=now)
         await self._store.commit.append(row)
-        return {
+        response = {
             "access_token": token,
             "token_type": "Bearer",
             "expires_in": int((row.expires_at - now).total_seconds()),
-            "scope": row.scope,
         }
+        return {**response, "scope": row.scope} if row.scope else response

@@ -9,15 +9,31 @@ from starlette.responses import Response
 from idp.protocol.errors import InvalidClient, MissingToken, OAuthError
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
-_NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+_NO_STORE = [
+    (b"content-type", b"application/json"),
+    (b"cache-control", b"no-store"),
+    (b"pragma", b"no-cache"),
+]
 
 
 def json_no_store(
     content: Mapping[str, Any], *, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return JSON that nobody may keep (RFC 6749 §5.1)."""
-    body = _ENCODER.encode(content).encode()
-    return Response(body, status, {**_NO_STORE, **(headers or {})}, media_type="application/json")
+    response = _Prepared(_ENCODER.encode(content).encode(), status)
+    if headers:
+        response.headers.update(headers)
+    return response
+
+
+class _Prepared(Response):
+    """JSON with headers that are encoded already: this answer is on every machine's way."""
+
+    def __init__(self, body: bytes, status: int) -> None:
+        self.status_code = status
+        self.background = None
+        self.body = body
+        self.raw_headers = [*_NO_STORE, (b"content-length", str(len(body)).encode())]
 
 
 def oauth_error(error: OAuthError, *, retry_after: int | None = None) -> Response:

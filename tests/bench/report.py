@@ -25,11 +25,13 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Whether the median ratio reaches the target."""
+        """Whether the median ratio reaches the target, and the aim where there is one."""
         if self.error is not None:
             return "ERROR"
-        ratio = statistics.median(self.ratios)
-        return "ok" if (ratio <= self.row.target if self.row.lower_is_better else ratio >= self.row.target) else "MISS"
+        row, ratio = self.row, statistics.median(self.ratios)
+        if ratio > row.target if row.lower_is_better else ratio < row.target:
+            return "MISS"
+        return "ok, below aim" if row.aim is not None and ratio < row.aim else "ok"
 
     def medians(self) -> tuple[float, float]:
         """The middle of our figures and of the other's."""

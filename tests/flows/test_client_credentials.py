@@ -33,13 +33,13 @@ async def test_each_token_is_another_one(app: App) -> None:
 
 async def test_a_service_gets_of_its_scopes_only_what_speaks_about_no_person(app: App) -> None:
     for asked, granted in (
-        (None, ""),
+        (None, None),
         ("data:read data:write", "data:read data:write"),
         ("data:write unregistered", "data:write"),
         ("openid data:read", "data:read"),
     ):
         tokens = (await app.post("/token", "robot", grant_type="client_credentials", scope=asked)).json()
-        assert tokens["scope"] == granted
+        assert tokens.get("scope") == granted
 
     for asked in ("openid", "unregistered", "profile offline_access", 'data:"read'):
         refused = await app.post("/token", "robot", grant_type="client_credentials", scope=asked)

@@ -92,6 +92,20 @@ async def test_one_press_of_allow_gives_one_code_however_often_it_is_pressed(app
     assert {response.status_code for response in responses} <= {303, 400}
 
 
+async def test_one_denial_is_told_once_however_often_it_is_pressed(browser: Browser) -> None:
+    page = await browser.sign_in(await browser.request())
+
+    responses = await asyncio.gather(*(browser.post(page, decision="deny") for _ in range(4)))
+
+    assert sorted(response.status_code for response in responses) == [303, 400, 400, 400]
+
+
+async def test_a_scope_of_an_applications_own_is_shown_by_its_name(browser: Browser) -> None:
+    page = await browser.sign_in(await browser.request("other", scope="openid data:read"))
+
+    assert "data:read" in page.text
+
+
 async def test_allow_pressed_in_several_tabs_at_once_works_in_each(app: App, browser: Browser) -> None:
     await browser.sign_in()
     pages = [await browser.request(scope=scope) for scope in ("openid", "openid email", "openid profile", "profile")]

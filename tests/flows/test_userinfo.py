@@ -1,9 +1,11 @@
 """UserInfo (OpenID Connect Core §5.3): what the account holds now, for whoever was allowed to ask."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 from idp.crypto.jose import verify
 from idp.crypto.opaque import hash_token
+from idp.domain.client import ClientStatus
 from idp.domain.lab import LabRole, LabStatus
 from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, add_all, bearer, decoded
 from tests.support.clock import START
@@ -180,7 +182,8 @@ async def test_a_user_without_labs_has_empty_claims_and_not_none(app: App, brows
 async def test_a_disabled_clients_tokens_end_within_the_age_of_its_cache(app: App, browser: Browser) -> None:
     token = (await browser.tokens())["access_token"]
     async with app.store.write() as tx:
-        await tx.clients.delete("portal")
+        client = await tx.clients.get("portal")
+        await tx.clients.save(replace(client, status=ClientStatus.DISABLED))
     app.clock.advance(seconds=5)
 
     assert (await app.userinfo(token)).status_code == 401

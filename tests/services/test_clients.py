@@ -92,6 +92,18 @@ async def test_asking_for_many_names_does_not_fill_the_memory(clients: Clients) 
     assert len(clients._cache) <= 1  # what is not there is not remembered
 
 
+async def test_the_cache_stays_small_however_many_clients_there_are(
+    clients: Clients, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("idp.services.clients._CACHE_SIZE", 3)
+    await add_all(store, [make_client(client_id=f"c-{number}") for number in range(10)])
+
+    for number in range(10):
+        assert await clients.find(f"c-{number}") is not None
+
+    assert len(clients._cache) <= 3
+
+
 async def authenticated(clients: Clients, authorization: dict[str, str] | None, **form: str) -> Client:
     header = None if authorization is None else authorization["Authorization"]
     return await clients.authenticate(header, parameters(**form))

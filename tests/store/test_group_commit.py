@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
 from idp.store import database as database_module
 from idp.store.database import Database
-from idp.store.errors import Conflict, StoreError, Unavailable
+from idp.store.errors import Conflict, StoreError, Unavailable, UnknownOutcome
 from idp.store.group_commit import GroupCommit
 from idp.store.store import Store
 from tests.support.clock import START
@@ -200,9 +200,13 @@ async def test_children_may_be_enqueued_before_their_parents(database: Database,
 
 async def test_values_appended_together_are_saved_together_or_not_at_all(store: Store, commit: GroupCommit):
     with pytest.raises(Conflict):
+        await commit.append(make_lab(), token("good"), token("orphan", grant_id="missing"))
+    with pytest.raises(Conflict):
         await commit.append(token("good"), token("orphan", grant_id="missing"))
 
     assert await tokens_in(store) == set()
+    async with store.read() as tx:
+        assert await tx.labs.all() == []
 
 
 BAD_ROWS = {
@@ -519,12 +523,13 @@ async def test_while_sqlite_is_locked_everybody_is_told_and_later_all_is_well(
         assert await tokens_in(store) == {"later"}
 
 
-async def test_a_refusal_is_each_request_s_own_exception(store: Store, commit: GroupCommit, gate: Gate):
-    await commit.close()
+async def test_a_failed_flush_is_each_request_s_own_exception(commit: GroupCommit, monkeypatch: pytest.MonkeyPatch):
+    on_commit(monkeypatch, lose_the_request)
 
     first, second = await asyncio.gather(commit.append(token("t1")), commit.append(token("t2")), return_exceptions=True)
 
-    assert isinstance(first, Unavailable)
+    assert isinstance(first, UnknownOutcome)
+    assert isinstance(second, UnknownOutcome)
     assert first is not second
 
 

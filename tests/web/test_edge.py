@@ -100,10 +100,11 @@ async def test_the_callers_address_is_the_last_one_that_no_proxy_of_ours_added(
     assert await recorded_address(node) == expected
 
 
-async def test_a_caller_on_a_unix_socket_has_no_address(app: App) -> None:
-    response = await app.raw("GET", "/healthz", caller=None)
-
-    assert response.status_code == 200
+async def test_a_caller_on_a_unix_socket_has_no_address(start: Start) -> None:
+    node = await start(trusted_proxies="127.0.0.1")
+    for caller in (None, ("", 0)):
+        response = await node.raw("GET", "/healthz", headers=[(b"x-forwarded-for", b"1.2.3.4")], caller=caller)
+        assert response.status_code == 200
 
 
 async def test_requests_are_counted_by_route_and_never_by_what_was_asked_for(app: App) -> None:

@@ -55,8 +55,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = message["headers"]
-                present = {name for name, _ in headers}
-                headers.extend(header for header in self._headers if header[0] not in present)
+                headers.extend(header for header in self._headers if header not in headers)
                 headers.append((b"x-request-id", identifier.encode()))
             await send(message)
 
