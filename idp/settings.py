@@ -12,6 +12,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
+from idp.crypto.password import MAX_ARGON2_KIB_PASSES, MAX_MEMORY_KIB
+
 PREFIX = "IDP_"
 _CONFIG = "IDP_CONFIG"
 _ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
@@ -172,7 +174,7 @@ class Settings(BaseModel):
     )
 
     password_min_length: int = Field(default=8, ge=8, le=64, description="Shortest password that people may choose")
-    argon2_memory_kib: int = Field(default=19_456, ge=32, le=4_194_304, description="Memory of one password hash")
+    argon2_memory_kib: int = Field(default=19_456, ge=32, le=MAX_MEMORY_KIB, description="Memory of one password hash")
     argon2_time_cost: int = Field(default=2, ge=1, le=100, description="Passes of one password hash")
     argon2_threads: int = Field(
         default=2, ge=1, le=64, description="Password hashes that each worker computes at a time"
@@ -235,6 +237,15 @@ class Settings(BaseModel):
         if idle > info.data.get("session_ttl_seconds", idle):
             raise ValueError("must not be longer than IDP_SESSION_TTL_SECONDS")
         return idle
+
+    @field_validator("argon2_time_cost")
+    @classmethod
+    def _check_argon2(cls, time_cost: int, info: ValidationInfo) -> int:
+        memory_kib = info.data.get("argon2_memory_kib", 0)
+        if memory_kib * time_cost > MAX_ARGON2_KIB_PASSES:
+            most = MAX_ARGON2_KIB_PASSES // memory_kib
+            raise ValueError(f"must be at most {most} with {memory_kib} KiB: a sign-in would take too long to check")
+        return time_cost
 
     @property
     def database_driver_url(self) -> str:

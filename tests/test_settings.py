@@ -432,3 +432,9 @@ def test_the_examples_of_the_documentation_are_accepted_and_mean_the_same(tmp_pa
         workers=4,
         trusted_proxies=["10.0.0.0/8", "fd00::/8"],
     )
+
+
+def test_a_password_hash_that_would_take_forever_is_refused_and_the_most_is_named(tmp_path: Path) -> None:
+    (line,) = refusal({"IDP_ARGON2_MEMORY_KIB": "65536", "IDP_ARGON2_TIME_COST": "20"}, tmp_path)
+    assert line.startswith("IDP_ARGON2_TIME_COST")
+    assert "at most 16 with 65536 KiB" in line

@@ -22,8 +22,8 @@ _Verifier = Callable[[bytes], bool]
 
 _OURS = "$argon2id$"
 # What one verification may cost at most: 256 MiB, and some seconds of one core in every scheme.
-_MAX_MEMORY_KIB = 256 * 1024
-_MAX_ARGON2_KIB_PASSES = 1024 * 1024
+MAX_MEMORY_KIB = 256 * 1024
+MAX_ARGON2_KIB_PASSES = 1024 * 1024
 _MAX_ARGON2_LANES = 16
 _MAX_PBKDF2_ITERATIONS = 5_000_000
 _MAX_SCRYPT_BLOCKS = 2**22
@@ -159,7 +159,7 @@ def _parse(encoded: str) -> _Verifier | None:
 
 def _argon2id(*, encoded: str, m: str, t: str, p: str, salt: str, tag: str) -> _Verifier | None:
     memory, passes, lanes = int(m), int(t), int(p)
-    if memory > _MAX_MEMORY_KIB or memory * passes > _MAX_ARGON2_KIB_PASSES:
+    if memory > MAX_MEMORY_KIB or memory * passes > MAX_ARGON2_KIB_PASSES:
         return None
     if lanes > _MAX_ARGON2_LANES or memory < 8 * lanes:
         return None
@@ -197,7 +197,7 @@ def _pbkdf2(*, digest: str, iterations: str, salt: str, tag_hex: str = "", tag_b
 def _scrypt(*, n: str, r: str, p: str, salt: str, tag_hex: str = "", tag_b64: str = "") -> _Verifier | None:
     tag, cost, block, lanes = _tag(tag_hex, tag_b64), int(n), int(r), int(p)
     memory_bytes = 128 * block * (cost + lanes + 2)
-    if len(tag) != _SCRYPT_TAG_BYTES or memory_bytes > _MAX_MEMORY_KIB * 1024:
+    if len(tag) != _SCRYPT_TAG_BYTES or memory_bytes > MAX_MEMORY_KIB * 1024:
         return None
     # RFC 7914 §6: a power of two above 1 and below 2^(16 r).
     if cost < 2 or cost & (cost - 1) or cost.bit_length() > 16 * block or cost * block * lanes > _MAX_SCRYPT_BLOCKS:

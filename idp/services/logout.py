@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.protocol.errors import InvalidRequest
-from idp.protocol.logout import LogoutDecision, decide_logout
+from idp.protocol.logout import LogoutDecision, LogoutHint, decide_logout
 from idp.protocol.parameters import Parameters
 from idp.services.authorization import Authorization
 from idp.services.clients import Clients
@@ -18,6 +18,7 @@ class LogoutRequest:
 
     decision: LogoutDecision
     client: Client | None
+    hint: LogoutHint | None
 
 
 class Logout:
@@ -49,9 +50,14 @@ class Logout:
             post_logout_redirect_uri=params.get("post_logout_redirect_uri"),
             state=params.get("state"),
         )
-        return LogoutRequest(decision, client)
+        return LogoutRequest(decision, client, hint)
 
-    async def end(self, signed_in: SignedIn | None) -> None:
-        """End the browser's session, if there is one."""
+    async def end(self, request: LogoutRequest, signed_in: SignedIn | None) -> None:
+        """End the browser's session; where it has gone idle meanwhile, the one that the hint names."""
+        hint = request.hint
         if signed_in is not None:
             await self._sessions.end(signed_in.session, now=self._clock())
+        elif hint is not None and hint.sid is not None:
+            session = await self._sessions.find_by_id(hint.sid)
+            if session is not None and session.user_id == hint.sub:
+                await self._sessions.end(session, now=self._clock())

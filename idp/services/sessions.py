@@ -55,6 +55,11 @@ class Sessions:
                 await tx.sessions.touch(session.id, now=now)
         return SignedIn(session, user)
 
+    async def find_by_id(self, sid: str) -> Session | None:
+        """Return a session by its public id, whether it still counts or not."""
+        async with self._store.read() as tx:
+            return await tx.sessions.find(sid)
+
     def start(self, user: User, *, acr: str, amr: tuple[str, ...], user_agent: str | None) -> tuple[str, Session]:
         """Return a new cookie and its session, which the caller saves; never a known cookie's (session fixation)."""
         now = self._clock()

@@ -218,3 +218,19 @@ async def test_repeated_parameters_are_refused(browser: Browser) -> None:
 
     assert response.status_code == 400
     assert await is_signed_in(browser)
+
+
+async def test_a_hint_ends_its_session_though_the_browser_has_been_idle_for_too_long(
+    app: App, browser: Browser
+) -> None:
+    tokens = await browser.tokens()
+    app.clock.advance(seconds=9 * 3600)
+    assert not await is_signed_in(browser)
+
+    answer = answer_of(await logout(browser, "GET", id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE))
+
+    assert answer.location == BYE
+    async with app.store.read() as tx:
+        session = await tx.sessions.get(decoded(tokens["id_token"])[1]["sid"])
+        (grant,) = await tx.grants.all()
+    assert session.ended_at == grant.revoked_at == app.clock()

@@ -58,7 +58,7 @@ def _ask(
 
 async def _end(request: Request[Services], checked: LogoutRequest, signed_in: SignedIn | None) -> Response:
     state = request.state
-    await state["logout"].end(signed_in)
+    await state["logout"].end(checked, signed_in)
     location = checked.decision.location
     response = redirect(location) if location is not None else state["pages"].render("signed_out.html")
     state["cookies"].clear_session(response)
