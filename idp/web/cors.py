@@ -20,8 +20,10 @@ _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 def preflight(request: Request[Services]) -> Response:
     """Answer a preflight for any origin: it names no client; the real answer is readable only for that client's."""
     origin = request.headers.get("origin")
-    headers = {} if origin is None else {**_PREFLIGHT, "Access-Control-Allow-Origin": origin}
-    return Response(status_code=204, headers=headers)
+    if origin is None or not origin.isascii() or not origin.isprintable():
+        # No browser's origin (RFC 6454 §6.2): nothing of it is sent back.
+        return Response(status_code=204)
+    return Response(status_code=204, headers={**_PREFLIGHT, "Access-Control-Allow-Origin": origin})
 
 
 def allow_origin(request: Request[Services], response: Response, client: Client | None) -> Response:

@@ -115,8 +115,9 @@ def test_a_preflight_names_no_client_and_is_granted_to_any_origin_fetch_s4_8(ori
     assert int(response.headers["Access-Control-Max-Age"]) > 0
 
 
-def test_options_without_an_origin_are_no_preflight_fetch_s3_2_2():
-    response = preflight(from_origin(None, "OPTIONS"))
+@pytest.mark.parametrize("origin", [None, "\xe1\x80", "https://portal.example.org\x7f"])
+def test_options_without_an_origin_that_a_browser_could_have_are_no_preflight_fetch_s3_2_2(origin: str | None):
+    response = preflight(from_origin(origin, "OPTIONS"))
     assert response.status_code == 204
     assert not [name for name in response.headers if name.startswith("access-control-")]
 
