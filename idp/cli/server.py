@@ -17,6 +17,7 @@ from uvicorn.supervisors import Multiprocess
 
 from idp.cli.demo import prepare_demo, require_demo_store
 from idp.cli.run import CANNOT_START, CannotStart, refusing
+from idp.cli.transport import Protocol
 from idp.cli.worker import spare_the_garbage_collector
 from idp.observe.logs import configure_logs
 from idp.settings import Settings, load_settings
@@ -121,7 +122,7 @@ def _greeting(settings: Settings, link: str | None, demo_rp_port: int | None) ->
 def _common(settings: Settings) -> dict[str, Any]:
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": Protocol,
         "ws": "none",
         "lifespan": "on",
         "access_log": False,
