@@ -57,8 +57,8 @@ image-check: ## Build the container image, start it and wait until it is healthy
 	  [ "$$(docker inspect --format '{{.State.Health.Status}}' $$id)" = healthy ] && echo "The image is healthy." && exit 0; sleep 1; \
 	done; docker logs $$id; echo "The image did not become healthy within a minute."; exit 1
 
-clean: ## Remove .venv, caches, builds and var/ (the demo's data and the embedded database)
-	rm -rf .venv var dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
+clean: ## Remove .venv, caches, builds and the demo's data; never var/idp.db
+	rm -rf .venv var/demo var/bench var/coverage.json dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
 	rm -rf tests/relying_parties/node_modules tests/bench/peer/node_modules
 	find idp migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -129,6 +129,8 @@ def create_app(
         exception_handlers=EXCEPTION_HANDLERS,
         lifespan=lifespan,
     )
+    # A redirect to the path without its slash would name whatever host was asked for, and carry a form along (307).
+    application.router.redirect_slashes = False
     https = settings.issuer.startswith("https:")
     edge = Edge(
         Direct(application, routes),
@@ -168,7 +170,7 @@ def _services(opened: Opened, pages: Pages, drain: Drain, demo: Demo | None) -> 
         sessions=sessions,
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
-        token=TokenService(clients, grants, clock, opened.metrics),
+        token=TokenService(clients, grants, clock, opened.metrics, issuer=issuer),
         userinfo=UserInfo(store, clients, clock, issuer=issuer),
         introspection=Introspection(store, clients, clock, issuer=issuer),
         revocation=Revocation(store, clients, clock),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 app = group("Applications and services.")
 
+_YEAR_HOURS = 365 * 24
 _Id = Annotated[str, typer.Argument(metavar="CLIENT_ID")]
 
 
@@ -58,7 +59,9 @@ def create(
 @app.command()
 def rotate_secret(
     client_id: _Id,
-    overlap_hours: Annotated[float, typer.Option(min=0, help="How long the old secret is accepted still.")] = 24,
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=_YEAR_HOURS, help="How long the old secret is accepted still.")
+    ] = 24,
     as_json: Json = False,
 ) -> None:
     """Give a client a new secret and show it, this once."""

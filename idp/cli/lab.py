@@ -53,12 +53,15 @@ def add_member(
     """Make somebody a member of a lab, or change the membership that they have."""
     raw = {"lab": lab, "user": user, "role": role, "not_before": not_before, "expires_at": expires_at}
 
-    async def run(opened: "Opened") -> "Membership":
+    async def run(opened: "Opened") -> "tuple[Membership, bool]":
         from idp.services.labs import Labs, MembershipInput
 
-        return await Labs(opened.store, opened.clock).add_member(MembershipInput.read(raw), actor=ACTOR)
+        membership = await Labs(opened.store, opened.clock).add_member(MembershipInput.read(raw), actor=ACTOR)
+        return membership, membership.expires_at is not None and membership.expires_at <= opened.clock()
 
-    membership = over_store(run)
+    membership, ended = over_store(run)
+    if ended:
+        typer.echo(f"warning: expires_at {expires_at} is in the past: the membership does not count", err=True)
     if as_json:
         names = ("lab_id", "user_id", "role", "not_before", "expires_at")
         echo_json({name: getattr(membership, name) for name in names})

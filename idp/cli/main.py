@@ -1,14 +1,27 @@
 """The command `idp`."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from idp import __version__
 from idp.cli import apply, client, database, keys, lab, serve, user
 
+
+class _Commands(TyperGroup):
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # Typer hands on pydantic's text for a word that is no choice.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="idp",
     help="Lab ID, an OAuth 2.0 / OpenID Connect provider for research labs.",
     epilog="Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 3 settings, keys, database or port cannot be used.",

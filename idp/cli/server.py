@@ -201,13 +201,23 @@ def _serve_here(
         runner.run(serve())
 
 
+class _Supervisor(Multiprocess):
+    """Starts and watches workers."""
+
+    def terminate_all(self) -> None:
+        """Stop all workers; the port closes first, or connections would wait at it that nobody accepts."""
+        for listening in self.sockets:
+            listening.close()
+        super().terminate_all()
+
+
 def _serve_with_workers(settings: Settings, listening: socket.socket, lines: Sequence[str]) -> None:
     # Workers read their settings themselves; what the command line changed reaches them like this.
     os.environ["IDP_ISSUER"] = settings.issuer
     os.environ["IDP_DATABASE_URL"] = settings.database_url.get_secret_value()
     config = uvicorn.Config("idp.cli.worker:create", factory=True, workers=settings.workers, **_common(settings))
     _say(lines)
-    supervisor = Multiprocess(config, sockets=[listening])
+    supervisor = _Supervisor(config, sockets=[listening])
     supervisor.run()
     if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
         raise typer.Exit(CANNOT_START)

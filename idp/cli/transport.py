@@ -1,9 +1,17 @@
-"""Answers leave in one piece: uvicorn writes head and body one by one, and each write costs a call to the system."""
+"""Connections: answers leave in one piece, and requests that do not arrive are given up.
+
+uvicorn writes head and body one by one, and each write costs a call to the system.
+"""
 
 import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from idp.observe.logs import get_logger
+
+_log = get_logger(__name__)
+REQUEST_SECONDS = 30
 
 
 class JoinedWrites:
@@ -35,8 +43,49 @@ class JoinedWrites:
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol over such a transport."""
+    """uvicorn's HTTP protocol over such a transport, with a time by which a request must have arrived.
+
+    uvicorn itself closes idle connections only between requests: half a request would be waited for forever.
+    """
+
+    _incomplete = True
+    _deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Take a new connection."""
+        """Take a new connection, whose first request is awaited from now on."""
         super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # it is one in all but name
+        self._deadline = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def on_message_begin(self) -> None:
+        """Note that a request begins."""
+        self._incomplete = True
+        super().on_message_begin()
+
+    def on_message_complete(self) -> None:
+        """Note that a request is there as a whole."""
+        self._incomplete = False
+        super().on_message_complete()
+
+    def data_received(self, data: bytes) -> None:
+        """Take data; when they end in the middle of a request, the rest has its time."""
+        super().data_received(data)
+        if not self._incomplete:
+            self._forget_deadline()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(REQUEST_SECONDS, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of a connection."""
+        self._forget_deadline()
+        super().connection_lost(exc)
+
+    def _forget_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _give_up(self) -> None:
+        self._deadline = None
+        _log.info("request.incomplete", address=self.client[0] if self.client else None)
+        if not self.transport.is_closing():
+            self.transport.close()

@@ -85,7 +85,7 @@ class PasswordHasher:
         """Compare a password with a stored hash.
 
         Without a hash, or with one of no supported scheme, nothing matches but the work is done all the same: the
-        time does not tell whether the account exists.
+        time does not tell whether the account exists, save for an imported hash, which takes its own.
 
         Raises:
             HashingBusy: the queue is full.

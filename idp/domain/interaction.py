@@ -9,8 +9,8 @@ from datetime import datetime
 class Interaction:
     """A stored authorization request between the application's redirect and our answer to it.
 
-    `params` are the request's own parameters, checked again whenever it is continued. `consented_at` says that the
-    consent page was answered within this request, by `user_id`.
+    `params` are the request's own parameters, checked again whenever it is continued. `session_id` is the session of
+    whoever signed in within this request; `consented_at` says that the consent page was answered in it, by `user_id`.
     """
 
     hash: str
@@ -18,6 +18,7 @@ class Interaction:
     params: Mapping[str, str]
     created_at: datetime
     expires_at: datetime
+    session_id: str | None = None
     user_id: str | None = None
     consented_at: datetime | None = None
     used_at: datetime | None = None

@@ -1,7 +1,8 @@
 """The verbs: values and the time in, a decision out; no HTTP, no database.
 
-A request to `/authorize` passes `parameters`, `redirect_uri`, `authorization_request` (with `pkce`, `scope`) and
-`prompt`, which says what the user must still do, and ends in an `authorization_response`. A request to `/token` passes
+A request to `/authorize` passes `parameters`, `redirect_uri`, `authorization_request` (with `pkce`, `scope` and
+`resource`) and `prompt`, which says what the user must still do, and ends in an `authorization_response`. One to
+`/token` passes
 `client_authentication`, then its grant: `authorization_code` or `refresh_token`; `access_token` and `id_token` say what
 is in the tokens. `userinfo`, `introspection` and `logout` judge what comes later; `metadata` describes the server;
 `errors` holds every refusal.

@@ -18,9 +18,27 @@ from idp.protocol.errors import (
 from idp.protocol.parameters import Parameters
 from idp.protocol.pkce import check_code_challenge
 from idp.protocol.redirect_uri import RedirectUri, RedirectUriRefused, check_redirect_uri
+from idp.protocol.resource import check_resource
 from idp.protocol.scope import check_user_scope
 
 RESPONSE_TYPES = ("code",)
+# What is kept of a request that waits for its user; anything else is ignored (RFC 6749 §3.1).
+PARAMETERS = (
+    "client_id",
+    "redirect_uri",
+    "response_type",
+    "scope",
+    "state",
+    "nonce",
+    "prompt",
+    "max_age",
+    "login_hint",
+    "id_token_hint",
+    "code_challenge",
+    "code_challenge_method",
+    "response_mode",
+)
+MAX_REQUEST_CHARS = 16 * 1024
 PROMPTS = ("none", "login", "consent", "select_account")
 MAX_NONCE_CHARS = 1024
 
@@ -93,8 +111,15 @@ def check_nonce(client: Client, params: Parameters) -> None:
         raise InvalidRequest("nonce is too long.")
 
 
+def check_size(client: Client, params: Parameters) -> None:
+    """Refuse what nobody sends: a request that waits is stored, and anybody may send one."""
+    if sum(len(params.get(name) or "") for name in PARAMETERS) > MAX_REQUEST_CHARS:
+        raise InvalidRequest("The request is too long.")
+
+
 CHECKS: tuple[Callable[[Client, Parameters], None], ...] = (
     lambda client, params: params.check_single(),
+    check_size,
     check_refused_parameters,
     check_response_type,
     check_response_mode,
@@ -119,6 +144,7 @@ def check_authorization_request(client: Client, params: Parameters, *, issuer: s
     try:
         for check in CHECKS:
             check(client, params)
+        check_resource(params, issuer=issuer)
         return AuthorizationRequest(
             client=client,
             reply=reply,

@@ -15,11 +15,10 @@ from idp.protocol.parameters import Parameters
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """What a request says about its client; `basic` when it came in the Authorization header."""
+    """What a request says about its client."""
 
     client_id: str
     secret: str | None
-    basic: bool
 
 
 def read_client_credentials(authorization: str | None, params: Parameters) -> Presented:
@@ -35,16 +34,16 @@ def read_client_credentials(authorization: str | None, params: Parameters) -> Pr
     if authorization is None:
         if body_id is None:
             raise InvalidClient("No client authentication was sent.")
-        return Presented(body_id, body_secret, basic=False)
+        return Presented(body_id, body_secret)
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
-        raise InvalidClient("Only HTTP Basic is accepted in the Authorization header here.", challenge=True)
+        raise InvalidClient("Only HTTP Basic is accepted in the Authorization header here.")
     client_id, secret = _decode_basic(encoded.strip())
     if body_secret is not None:
         raise InvalidRequest("The client authenticated twice: use the Authorization header or the body.")
     if body_id is not None and body_id != client_id:
         raise InvalidRequest("client_id in the body differs from the Authorization header.")
-    return Presented(client_id, secret, basic=True)
+    return Presented(client_id, secret)
 
 
 def _decode_basic(encoded: str) -> tuple[str, str]:
@@ -54,9 +53,9 @@ def _decode_basic(encoded: str) -> tuple[str, str]:
         # §2.3.1: both halves are form-encoded before Basic joins them.
         client_id, secret = unquote_plus(client_id, errors="strict"), unquote_plus(secret, errors="strict")
     except (Base64Error, ValueError) as error:
-        raise InvalidClient("The Basic credentials are malformed.", challenge=True) from error
+        raise InvalidClient("The Basic credentials are malformed.") from error
     if not separator or not client_id:
-        raise InvalidClient("The Basic credentials are malformed.", challenge=True)
+        raise InvalidClient("The Basic credentials are malformed.")
     return client_id, secret
 
 
@@ -73,17 +72,17 @@ def check_client_credentials(
     """
     sent = mac(presented.secret or "")
     if client is None:
-        raise InvalidClient(detail="unknown client", challenge=presented.basic)
+        raise InvalidClient(detail="unknown client")
     if not client.active:
-        raise InvalidClient(detail="client is disabled", challenge=presented.basic)
+        raise InvalidClient(detail="client is disabled")
     if client.public:
         if presented.secret:
-            raise InvalidClient(detail="a public client sent a secret", challenge=presented.basic)
+            raise InvalidClient(detail="a public client sent a secret")
         return client
     if presented.secret is None:
-        raise InvalidClient(detail="no secret was sent", challenge=presented.basic)
+        raise InvalidClient(detail="no secret was sent")
     # Every secret is compared, so that time does not tell which one matched.
     matches = [compare_digest(secret.hash, sent) and secret.valid(now=now) for secret in client.secrets]
     if not any(matches):
-        raise InvalidClient(detail="wrong or expired secret", challenge=presented.basic)
+        raise InvalidClient(detail="wrong or expired secret")
     return client

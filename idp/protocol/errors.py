@@ -28,15 +28,11 @@ class InvalidRequest(OAuthError):
 
 
 class InvalidClient(OAuthError):
-    """Client authentication failed; `challenge` asks for a WWW-Authenticate header (RFC 6749 §5.2)."""
+    """Client authentication failed (RFC 6749 §5.2)."""
 
     error = "invalid_client"
     status = 401
     default_description = "Client authentication failed: check client_id, secret and authentication method."
-
-    def __init__(self, description: str | None = None, *, detail: str = "", challenge: bool = False) -> None:
-        super().__init__(description, detail=detail)
-        self.challenge = challenge
 
 
 class InvalidGrant(OAuthError):
@@ -72,6 +68,13 @@ class InvalidScope(OAuthError):
 
     error = "invalid_scope"
     default_description = "The scope is missing, malformed, or not available to this client."
+
+
+class InvalidTarget(OAuthError):
+    """The resource is not one that tokens are issued for (RFC 8707 §2)."""
+
+    error = "invalid_target"
+    default_description = "This resource is not registered here: leave the parameter out."
 
 
 class AccessDenied(OAuthError):

@@ -46,13 +46,16 @@ _MISSING = {
 
 
 def parse_parameters(pairs: Iterable[tuple[str, str]]) -> Parameters:
-    """Return the parameters of a query or form."""
+    """Return the parameters of a query or form; those that may be repeated are joined by a space, which no URI has."""
     values: dict[str, str] = {}
     repeated = set()
     for name, value in pairs:
         if not value:
             continue
-        if name in values and name not in REPEATABLE:
+        if name not in values:
+            values[name] = value
+        elif name in REPEATABLE:
+            values[name] += f" {value}"
+        else:
             repeated.add(name)
-        values.setdefault(name, value)
     return Parameters(values, frozenset(repeated))

@@ -53,7 +53,13 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
 
 def _signed_in_for_this(situation: Situation) -> bool:
     session, interaction = situation.session, situation.interaction
-    return session is not None and interaction is not None and session.auth_time >= interaction.created_at
+    # Remembered, and not concluded from the time alone: another tab or browser may have signed in meanwhile.
+    return (
+        session is not None
+        and interaction is not None
+        and interaction.session_id == session.id
+        and session.auth_time >= interaction.created_at
+    )
 
 
 def _somebody_else_signed_in(situation: Situation) -> bool:

@@ -61,6 +61,18 @@ def check_client_scope(client: Client, raw: str | None) -> tuple[str, ...]:
     return granted
 
 
+def still_registered(client: Client, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what of a granted scope the client is registered for today.
+
+    Raises:
+        InvalidScope: nothing is left.
+    """
+    left = tuple(token for token in scope if token in client.scopes)
+    if not left:
+        raise InvalidScope
+    return left
+
+
 def check_narrower(granted: str, raw: str | None) -> tuple[str, ...]:
     """Return the scope of a refresh: what was granted, or a part of it (RFC 6749 §6).
 

@@ -187,12 +187,14 @@ class Accounts:
             else:
                 await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
             await tx.sessions.end_all(user.id, now=now)
-            await tx.grants.revoke_all(user.id, now=now)
             await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
+        # Only now: a grant that is being made at this moment is either seen here, or its code sees the ended session.
+        async with self._store.write() as tx:
+            await tx.grants.revoke_all(user.id, now=now)
         return user
 
     async def disable(self, identifier: str, *, actor: str) -> User:
-        """Keep somebody out, at once: sessions and tokens are judged by the account's status when they are used.
+        """Keep somebody out, at once and for good: what was given before does not come back with `enable`.
 
         Raises:
             AccountRefused: it is the last active super_admin.
@@ -245,7 +247,7 @@ class Accounts:
             if user == present:
                 return present
             user = replace(user, updated_at=now)
-            await tx.users.save(user)
+            await save_user(tx, user, before=present)
             await require_super_admin(tx, before=present)
             detail: dict[str, Any] = {"roles": [str(role) for role in (*add, *remove)]} if add or remove else {}
             await tx.audit_events.add(audit_event(action, actor=actor, target=user.id, now=now, **detail))
@@ -276,6 +278,14 @@ async def add_user(tx: Transaction, user: User, encoded: str | None, *, actor: s
         await tx.credentials.add(password_credential(user, encoded, now=now))
     roles: dict[str, Any] = {"roles": [str(role) for role in user.roles]} if user.roles else {}
     await tx.audit_events.add(audit_event(AuditAction.USER_CREATED, actor=actor, target=user.id, now=now, **roles))
+
+
+async def save_user(tx: Transaction, user: User, *, before: User) -> None:
+    """Save a changed account; one that is disabled by it is signed out everywhere and loses what it gave."""
+    await tx.users.save(user)
+    if before.active and not user.active:
+        await tx.sessions.end_all(user.id, now=user.updated_at)
+        await tx.grants.revoke_all(user.id, now=user.updated_at)
 
 
 async def require_super_admin(tx: Transaction, *, before: User) -> None:

@@ -18,7 +18,7 @@ from idp.domain.client import Client, ClientAuthMethod, ClientSecret
 from idp.domain.clock import Clock
 from idp.domain.lab import Lab, ManagedBy, Membership
 from idp.domain.user import User
-from idp.services.accounts import is_super_admin, password_credential, password_fault
+from idp.services.accounts import is_super_admin, password_credential, password_fault, save_user
 from idp.services.apply_file import ApplyFile, ApplyRefused, Entry, Fault
 from idp.services.audit import audit_event
 from idp.services.client_input import ClientInput
@@ -141,6 +141,8 @@ class Apply:
         repository = getattr(tx, f"{noun}s")
         if kind is ChangeKind.CREATED:
             await repository.add(step.after)
+        elif kind is ChangeKind.CHANGED and isinstance(step.after, User):
+            await save_user(tx, step.after, before=step.before)
         elif kind is ChangeKind.CHANGED:
             await repository.save(step.after)
         elif isinstance(step.before, Lab):
@@ -166,7 +168,9 @@ class Apply:
             if entry.given.password is not None
             and (fault := password_fault(entry.given.password, min_length=self._min_length)) is not None
         ]
-        return Applied([step.change for step in plan.steps], plan.unchanged, [str(fault) for fault in weak])
+        return Applied(
+            [step.change for step in plan.steps], plan.unchanged, [str(fault) for fault in [*weak, *plan.warnings]]
+        )
 
 
 @dataclass(slots=True)
@@ -203,6 +207,7 @@ class _Plan:
         }
         self.steps: list[_Step] = []
         self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
         self.unchanged = 0
 
     def labs(self, files: ApplyFile, buried: Sequence[bool], *, prune: bool) -> None:
@@ -267,6 +272,9 @@ class _Plan:
             membership = entry.given.membership(
                 present, lab, user, now=self._now, granted_by=ACTOR, managed_by=ManagedBy.APPLY
             )
+            # Only once: files keep the memberships that ended as planned.
+            if membership != present and membership.expires_at is not None and membership.expires_at <= self._now:
+                self.warnings.append(entry.fault("expires_at", "it is in the past: the membership does not count"))
             self._membership(present, membership, lab, user)
         for key, held in self._state.memberships.items():
             if prune and held.managed_by is ManagedBy.APPLY and key not in listed:

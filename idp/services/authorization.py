@@ -13,7 +13,7 @@ from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
 from idp.domain.lab import LabMembership
 from idp.domain.signing_key import SigningAlgorithm
-from idp.protocol.authorization_request import AuthorizationRequest, check_authorization_request
+from idp.protocol.authorization_request import PARAMETERS, AuthorizationRequest, check_authorization_request
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import AccessDenied, InvalidRequest, OAuthError
 from idp.protocol.logout import LogoutHint, read_logout_hint
@@ -236,7 +236,7 @@ class Authorization:
             Interaction(
                 hash=hash_token(handle),
                 client_id=request.client.client_id,
-                params=params.values,
+                params={name: value for name in PARAMETERS if (value := params.get(name)) is not None},
                 created_at=now,
                 expires_at=now + self._interaction_ttl,
             )

@@ -41,6 +41,13 @@ def _check_vschars(text: str) -> str:
     return text
 
 
+def _check_client_id(client_id: str) -> str:
+    # RFC 9700 §4.15: its own tokens have the client's id as `sub`, which must never be taken for a person's.
+    if client_id.startswith("u_"):
+        raise ValueError("it must not begin with u_, as people's ids do")
+    return client_id
+
+
 def _check_redirect_uri(uri: str, info: ValidationInfo) -> str:
     kind = info.data.get("application_type")
     fault = None if kind is None else redirect_uri_fault(uri, kind)
@@ -84,7 +91,7 @@ class ClientInput(Input):
         {"lab_grants", "require_lab", "id_token_lab_claims", "group_format", "profile", "access_token_format"}
     )
 
-    client_id: Annotated[_Credential, longest(2048)]
+    client_id: Annotated[_Credential, longest(2048), AfterValidator(_check_client_id)]
     client_name: Text | None = None
     status: ClientStatus = ClientStatus.ACTIVE
     application_type: ApplicationType = ApplicationType.WEB

@@ -1,5 +1,6 @@
 """Token introspection (RFC 7662): only for authenticated clients, about tokens that are their business."""
 
+from dataclasses import replace
 from typing import Any
 
 from idp.crypto.opaque import hash_token
@@ -51,10 +52,11 @@ class Introspection:
         if client is None or not may_introspect(caller, client_id=token.client_id, audience=token.audience):
             return INACTIVE
         now = self._clock()
-        scope = token.scope.split()
+        scope = [name for name in token.scope.split() if name in client.scopes]
         released: dict[str, Any] = {}
         if user is not None and not LAB_SCOPES.isdisjoint(scope):
             released = lab_claims(await self._store.find_memberships(user.id), caller, scope, now=now)
+        token = replace(token, scope=" ".join(scope))
         return introspect_access_token(token, issued.grant, user, issuer=self._issuer, released=released, now=now)
 
     async def _refresh_token(self, caller: Client, token_hash: str) -> dict[str, Any]:

@@ -51,7 +51,10 @@ def _instant(at: time) -> BeforeValidator:
             raise ValueError("it must be a date such as 2027-06-30, or a time such as 2027-06-30T12:00:00Z") from None
         if moment.tzinfo is None:
             raise ValueError("it needs a time zone, such as Z for UTC")
-        return moment.astimezone(UTC)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("it is beyond the years that can be stored") from None
 
     return BeforeValidator(read)
 

@@ -37,9 +37,17 @@ class Login:
         self._metrics = metrics
 
     async def with_password(
-        self, identifier: str, password: str, *, previous: SignedIn | None, user_agent: str | None
+        self,
+        identifier: str,
+        password: str,
+        *,
+        previous: SignedIn | None,
+        user_agent: str | None,
+        interaction: str | None = None,
     ) -> str:
         """Sign in and return the cookie of the new session; the browser's previous one ends.
+
+        `interaction` is the hash of the authorization request within which this happens, which it then counts for.
 
         Raises:
             LoginFailed: it was not the right account and password.
@@ -53,7 +61,9 @@ class Login:
             raise LoginFailed
         rehashed = await self._hasher.hash(password) if check.rehash else None
         cookie, session = self._sessions.start(user, acr=ACR_PASSWORD, amr=AMR_PASSWORD, user_agent=user_agent)
-        await self._save(user, credential, rehashed, session, previous)
+        if not await self._save(credential, rehashed, session, previous, interaction):
+            await self._refuse(user)
+            raise LoginFailed
         self._metrics.login("password", "succeeded")
         return cookie
 
@@ -75,16 +85,20 @@ class Login:
         self._metrics.login("password", "failed")
 
     async def _save(
-        self, user: User, credential: Credential, rehashed: str | None, session: Session, previous: SignedIn | None
-    ) -> None:
+        self,
+        credential: Credential,
+        rehashed: str | None,
+        session: Session,
+        previous: SignedIn | None,
+        interaction: str | None,
+    ) -> bool:
+        """Save the session; False when the password or the account changed while the hash was being checked."""
         now = session.created_at
-        event = audit_event(
-            AuditAction.LOGIN_SUCCEEDED, actor=user.id, target=session.id, now=now, amr=list(session.amr)
-        )
-        if previous is None and rehashed is None:
-            await self._store.commit.append(session, event)
-            return
         async with self._store.write() as tx:
+            user = await tx.users.lock(session.user_id)
+            present = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
+            if not user.active or present is None or present.secret != credential.secret:
+                return False
             if rehashed is not None:
                 await tx.credentials.save(replace(credential, secret=rehashed))
             same = continued(session, None if previous is None else previous.session)
@@ -95,4 +109,10 @@ class Login:
                     await tx.sessions.end(previous.session.id, now=now)
                     await tx.grants.revoke_session(previous.session.id, now=now)
                 await tx.sessions.add(session)
-            await tx.audit_events.add(replace(event, target=same.id))
+            if interaction is not None:
+                await tx.interactions.sign_in(interaction, session_id=same.id)
+            event = audit_event(
+                AuditAction.LOGIN_SUCCEEDED, actor=user.id, target=same.id, now=now, amr=list(session.amr)
+            )
+            await tx.audit_events.add(event)
+        return True

@@ -11,7 +11,7 @@ from idp.domain.grant import AccessToken, Grant, RefreshToken
 from idp.protocol.errors import InvalidGrant
 from idp.protocol.parameters import Parameters
 from idp.protocol.refresh_token import RefreshTokenReplayed, Rotation, refresh
-from idp.protocol.scope import check_narrower
+from idp.protocol.scope import check_narrower, still_registered
 from idp.services.audit import audit_event
 from idp.services.token import GrantContext
 from idp.services.token_issuer import TokenIssuer
@@ -38,7 +38,7 @@ class RefreshTokenGrant:
         presented = params.require("refresh_token")
         successor = derive_successor(self._keys.refresh, presented)
         held, grant, rotation = await self._decide(presented, successor, client, now)
-        scope = check_narrower(held.scope, params.get("scope"))
+        scope = still_registered(client, check_narrower(held.scope, params.get("scope")))
         token, row = await self._issuer.access_token(client, grant, scope, now=now)
         if rotation is Rotation.ROTATE:
             following = refresh_token_row(grant, successor, held.scope, ttl=self._issuer.times.refresh_token, now=now)
@@ -64,6 +64,8 @@ class RefreshTokenGrant:
         if issued is None or issued.grant is None or issued.user is None:
             raise InvalidGrant(detail="unknown refresh token")
         token, grant = issued.item, issued.grant
+        if issued.session_ended and not grant.offline:
+            raise InvalidGrant(detail="the session of this refresh token has ended")
         following = None if token.used_at is None else await self._store.find_refresh_token(hash_token(successor))
         try:
             rotation = refresh(

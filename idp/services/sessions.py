@@ -82,10 +82,13 @@ class Sessions:
     async def end(self, session: Session, *, now: datetime) -> None:
         """End a session and what it gave and was not meant to outlive it."""
         async with self._store.write() as tx:
-            if await tx.sessions.end(session.id, now=now):
-                await tx.grants.revoke_session(session.id, now=now)
-                event = audit_event(AuditAction.LOGOUT, actor=session.user_id, target=session.id, now=now)
-                await tx.audit_events.add(event)
+            if not await tx.sessions.end(session.id, now=now):
+                return
+            event = audit_event(AuditAction.LOGOUT, actor=session.user_id, target=session.id, now=now)
+            await tx.audit_events.add(event)
+        # Only now: a grant that is being made at this moment is either seen here, or its code sees the ended session.
+        async with self._store.write() as tx:
+            await tx.grants.revoke_session(session.id, now=now)
 
 
 def continued(session: Session, previous: Session | None) -> Session:

@@ -22,7 +22,8 @@ class Sweep:
         total = 0
         while True:
             async with self._store.write() as tx:
-                deleted = await tx.delete_expired(before=self._clock() - KEPT_AFTER_EXPIRY, limit=BATCH)
+                now = self._clock()
+                deleted = await tx.delete_expired(now=now, before=now - KEPT_AFTER_EXPIRY, limit=BATCH)
             total += deleted
             if not deleted:
                 return total

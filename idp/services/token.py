@@ -10,6 +10,7 @@ from idp.domain.clock import Clock
 from idp.observe.metrics import Metrics
 from idp.protocol.errors import OAuthError, UnauthorizedClient, UnsupportedGrantType
 from idp.protocol.parameters import Parameters
+from idp.protocol.resource import check_resource
 from idp.services.clients import Clients
 from idp.services.installation import DataKeys
 from idp.services.token_issuer import TokenIssuer
@@ -44,11 +45,14 @@ class GrantHandler(Protocol):
 class TokenService:
     """Authenticates the client and hands the request to its grant."""
 
-    def __init__(self, clients: Clients, grants: Sequence[GrantHandler], clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self, clients: Clients, grants: Sequence[GrantHandler], clock: Clock, metrics: Metrics, *, issuer: str
+    ) -> None:
         self._clients = clients
         self._grants = {str(grant.grant_type): grant for grant in grants}
         self._clock = clock
         self._metrics = metrics
+        self._issuer = issuer
 
     async def issue(self, authorization: str | None, params: Parameters) -> Mapping[str, Any]:
         """Return the token response.
@@ -66,6 +70,7 @@ class TokenService:
                 raise UnsupportedGrantType
             if grant.grant_type not in client.grant_types:
                 raise UnauthorizedClient
+            check_resource(params, issuer=self._issuer)
             response = await grant.issue(client, params, now=self._clock())
         except OAuthError as error:
             self._metrics.token_refused(grant_type, error.error)

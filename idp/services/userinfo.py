@@ -34,7 +34,7 @@ class UserInfo:
         client = await self._clients.find(row.client_id)
         if client is None:
             raise InvalidToken
-        scope = row.scope.split()
+        scope = [token for token in row.scope.split() if token in client.scopes]
         claims = user_claims(user, scope)
         if not LAB_SCOPES.isdisjoint(scope):
             claims |= lab_claims(await self._store.find_memberships(user.id), client, scope, now=now)

@@ -14,6 +14,7 @@ from idp.store.database import Database
 from idp.store.mapping import Mapping
 from idp.store.prepared import Prepared
 from idp.store.repository import Repository, columns_of
+from idp.store.sessions import sessions
 from idp.store.users import USERS, users
 
 grants = Table(
@@ -98,11 +99,15 @@ T = TypeVar("T", AuthorizationCode, RefreshToken, AccessToken)
 
 @dataclass(frozen=True, slots=True)
 class Issued(Generic[T]):
-    """A code or token as it stands now, with its grant and its user; a client's own token has neither."""
+    """A code or token as it stands now, with its grant and its user; a client's own token has neither.
+
+    `session_ended` says that the browser session in which the user granted it was ended.
+    """
 
     item: T
     grant: Grant | None
     user: User | None
+    session_ended: bool = False
 
 
 def issued_reader(
@@ -111,10 +116,14 @@ def issued_reader(
     """Return a reader of many codes or tokens by their hashes, each with its grant and user, in one query."""
     dialect = database.dialect
     table = mapping.table
-    columns = columns_of(mapping, GRANTS, USERS)
+    columns = [*columns_of(mapping, GRANTS, USERS), sessions.c.ended_at]
     query = (
         select(*columns)
-        .select_from(table.outerjoin(grants, table.c.grant_id == grants.c.id).outerjoin(users))
+        .select_from(
+            table.outerjoin(grants, table.c.grant_id == grants.c.id)
+            .outerjoin(users)
+            .outerjoin(sessions, sessions.c.id == grants.c.session_id)
+        )
         .where(any_of(table.c.hash, "hashes", dialect))
     )
     statement = Prepared(query, database.sqlalchemy_dialect, returns=columns)
@@ -128,7 +137,8 @@ def issued_reader(
             found[item.hash] = Issued(
                 item=item,
                 grant=GRANTS.from_optional_row(row[end_of_item:end_of_grant]),
-                user=USERS.from_optional_row(row[end_of_grant:]),
+                user=USERS.from_optional_row(row[end_of_grant:-1]),
+                session_ended=row[-1] is not None,
             )
         return found
 

@@ -1,6 +1,6 @@
 """Authorization requests that wait for their user."""
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table
+from sqlalchemy import Column, ForeignKey, Index, String, Table, update
 
 from idp.domain.interaction import Interaction
 from idp.store.columns import Document, Instant, metadata
@@ -13,6 +13,7 @@ interactions = Table(
     Column("hash", String(64), primary_key=True),
     Column("client_id", String(2048), ForeignKey("clients.client_id", ondelete="CASCADE"), nullable=False),
     Column("params", Document, nullable=False),
+    Column("session_id", String(64)),
     Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE")),
     Column("consented_at", Instant),
     Column("used_at", Instant),
@@ -28,3 +29,8 @@ class Interactions(Repository[Interaction]):
     """Interactions by the hash of their handle."""
 
     mapping = INTERACTIONS
+
+    async def sign_in(self, hash: str, *, session_id: str) -> None:
+        """Remember whose sign-in happened within this request; nothing happens when it is gone or answered."""
+        query = update(interactions).where(interactions.c.hash == hash, interactions.c.used_at.is_(None))
+        await self.connection.execute(query.values(session_id=session_id))

@@ -78,12 +78,16 @@ class Transaction:
         self.one_time_links = OneTimeLinks(connection)
         self.audit_events = AuditEvents(connection)
 
-    async def delete_expired(self, *, before: datetime, limit: int) -> int:
-        """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""
+    async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
+        """Delete up to `limit` rows of each kind that expired before a time, and return how many those were.
+
+        Requests that wait for somebody go as soon as they expire: anybody can send one, and they explain nothing.
+        """
         deleted = 0
         for table in _EXPIRING:
             (key,) = table.primary_key.columns
-            expired = select(key).where(table.c.expires_at < before).limit(limit)
+            end = now if table is interactions else before
+            expired = select(key).where(table.c.expires_at < end).limit(limit)
             deleted += (await self._connection.execute(delete(table).where(key.in_(expired)))).rowcount
         return deleted
 

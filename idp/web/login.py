@@ -5,6 +5,7 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.crypto.opaque import hash_token
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.services.login import LoginFailed
 from idp.services.sessions import SignedIn
@@ -43,7 +44,11 @@ async def login(request: Request[Services]) -> Response:
         return _form(request, signed_in, pending, handle, identifier=identifier, error=_STALE, status=403)
     try:
         cookie = await state["login"].with_password(
-            identifier, password, previous=signed_in, user_agent=request.headers.get("user-agent")
+            identifier,
+            password,
+            previous=signed_in,
+            user_agent=request.headers.get("user-agent"),
+            interaction=None if handle is None else hash_token(handle),
         )
     except LoginFailed:
         return _form(request, signed_in, pending, handle, identifier=identifier, error=_WRONG, status=401)

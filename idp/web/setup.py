@@ -9,7 +9,7 @@ from idp.services.accounts import AccountRefused
 from idp.services.setup import SetupClosed
 from idp.web.endpoint import page
 from idp.web.forms import read_form
-from idp.web.services import Services, find_signed_in
+from idp.web.services import Services
 
 
 @page
@@ -23,8 +23,8 @@ async def setup(request: Request[Services]) -> Response:
         return _form(request, {}, {})
     form = await read_form(request)
     form.check_single()
-    signed_in = await find_signed_in(request)
-    state["cookies"].check_form(request, form.get("csrf"), signed_in)
+    # The form belongs to the link, whoever is signed in in this browser.
+    state["cookies"].check_form(request, form.get("csrf"), None)
     email, name = form.get("email") or "", form.get("name") or ""
     try:
         await state["setup"].create_super_admin(token, email=email, name=name, password=form.get("password") or "")

@@ -157,6 +157,7 @@ def upgrade() -> None:
         sa.Column("hash", sa.String(length=64), nullable=False),
         sa.Column("client_id", sa.String(length=2048), nullable=False),
         sa.Column("params", _JSON, nullable=False),
+        sa.Column("session_id", sa.String(length=64), nullable=True),
         sa.Column("user_id", sa.String(length=40), nullable=True),
         sa.Column("consented_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),

@@ -59,6 +59,13 @@ def test_a_rotated_secret_is_new_and_the_old_one_gets_an_end(idp: Idp, installat
     assert [secret["expires_at"] is None for secret in secrets] == [True, False]
 
 
+@pytest.mark.parametrize("hours", ["-1", "8760.1", "1e8", "inf", "nan"])
+def test_secrets_overlap_for_a_year_at_most(idp: Idp, installation: Path, hours: str):
+    idp("client", "create", "--client-id", "portal", *REDIRECT)
+    assert "'--overlap-hours'" in idp("client", "rotate-secret", "portal", "--overlap-hours", hours, code=2).stderr
+    idp("client", "rotate-secret", "portal", "--overlap-hours", "8760")
+
+
 def test_a_wrong_redirect_uri_is_told_with_its_reason(idp: Idp, installation: Path):
     result = idp("client", "create", "--redirect-uri", "https://a.example/#x", code=1)
     assert result.stderr == "error: redirect_uris[0]: it has a fragment\n"

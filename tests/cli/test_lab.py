@@ -21,6 +21,15 @@ def test_labs_and_members_come_and_go(idp: Idp, installation: Path):
     assert yaml.safe_load(idp("export").stdout)["memberships"] == []
 
 
+def test_a_membership_that_has_ended_already_is_made_with_a_warning(idp: Idp, installation: Path):
+    idp("user", "create", "--username", "alice")
+    idp("lab", "create", "bio", "--name", "Biology")
+    result = idp("lab", "add-member", "bio", "alice", "--expires-at", "2020-01-01")
+    assert result.stderr == "warning: expires_at 2020-01-01 is in the past: the membership does not count\n"
+    assert result.stdout == "alice is member of bio until 2020-01-01 23:59:59 UTC\n"
+    assert idp("lab", "add-member", "bio", "alice", "--expires-at", "2099-01-01").stderr == ""
+
+
 def test_what_is_wrong_is_told(idp: Idp, installation: Path):
     assert idp("lab", "create", "admin", "--name", "X", code=1).stderr == "error: slug: it is reserved\n"
     assert idp("lab", "add-member", "bio", "alice", code=1).stderr == "error: there is no lab bio\n"

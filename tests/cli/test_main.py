@@ -49,6 +49,15 @@ def test_wrong_usage_is_exit_code_2(idp: Idp):
     assert "No such option" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments", [("user", "grant-role", "alice", "boss"), ("lab", "add-member", "bio", "alice", "--role", "boss")]
+)
+def test_a_word_that_is_no_choice_is_told_with_those_that_are(idp: Idp, arguments: tuple[str, ...]):
+    told = idp(*arguments, code=2).stderr
+    assert ": 'boss' is not one of " in told
+    assert "Value error" not in told
+
+
 def test_help_loads_neither_the_server_nor_the_store():
     code = (
         "import sys; from idp.cli.main import app; "

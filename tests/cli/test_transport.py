@@ -79,6 +79,39 @@ async def port() -> AsyncIterator[int]:
     await server.wait_closed()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: x\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nhalf",
+        b"GET /whole HTTP/1.1\r\nHost: x\r\n\r\nGET /half",
+    ],
+    ids=["nothing", "half a line", "half a head", "half a body", "one and a half"],
+)
+async def test_a_request_that_does_not_arrive_is_given_up(port: int, sent: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("idp.cli.transport.REQUEST_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(sent)
+    answer = await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+    await writer.wait_closed()
+    assert answer.endswith(b"/whole/whole" if b"whole" in sent else b"")
+
+
+async def test_a_request_in_pieces_is_answered_and_the_connection_stays(port: int):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(2):
+        for piece in (b"GET /slow HT", b"TP/1.1\r\nHo", b"st: x\r\n\r\n"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert (await asyncio.wait_for(reader.readuntil(b"/slow/slow"), 10)).startswith(b"HTTP/1.1 200 OK")
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_pipelined_requests_are_answered_in_order_and_the_last_closes(port: int):
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     for number in range(20):

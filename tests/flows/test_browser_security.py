@@ -1,11 +1,30 @@
 """What protects people in their browsers: sessions, forms, frames, redirects (RFC 9700 §4, RFC 6749 §10)."""
 
+import asyncio
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 
-from tests.support.app import ALICE, BOB, BOB_ID, ISSUER, PASSWORD, App, Browser, Start, answer_of, decoded, form_of
+from idp.domain.user import AdminRole, UserStatus
+from idp.features import FEATURES
+from idp.services.accounts import save_user
+from tests.support.app import (
+    ALICE,
+    ALICE_ID,
+    BOB,
+    BOB_ID,
+    ISSUER,
+    PASSWORD,
+    App,
+    Browser,
+    Start,
+    answer_of,
+    decoded,
+    form_of,
+)
 
 EVIL = "https://evil.example"
 
@@ -284,3 +303,87 @@ async def test_a_user_name_works_as_well_as_an_address_in_any_case(app: App) -> 
         browser = app.browser()
         await browser.sign_in(user=identifier)
         assert ALICE in (await browser.get("/")).text
+
+
+# ── What was ended stays ended ──────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("scope", ["openid profile", "openid profile offline_access"])
+async def test_a_code_of_a_session_that_was_ended_meanwhile_is_worth_nothing(
+    app: App, browser: Browser, scope: str
+) -> None:
+    answer = await browser.authorize(scope=scope)
+    async with app.store.write() as tx:
+        # As it is when the sign-out's own revocation came a moment before the grant.
+        (session,) = await tx.sessions.all()
+        await tx.sessions.end(session.id, now=app.clock())
+
+    refused = await app.redeem(answer)
+
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
+
+
+async def test_signing_out_while_codes_are_minted_leaves_nothing_alive(app: App, browser: Browser) -> None:
+    await browser.tokens(scope="openid profile")
+    silent = app.authorization_request(prompt="none", scope="openid profile")
+    page = await browser.get("/logout")
+
+    async def mint() -> list[httpx2.Response]:
+        return [await browser.http.get("/authorize", params=silent) for _ in range(6)]
+
+    minted, _, more = await asyncio.gather(mint(), browser.submit(page), mint())
+
+    for response in (*minted, *more):
+        answer = answer_of(response)
+        if answer.error is None:
+            assert (await app.redeem(answer)).status_code == 400
+
+
+async def test_a_disabled_account_that_is_enabled_again_starts_anew(app: App, browser: Browser) -> None:
+    tokens = await browser.tokens(scope="openid offline_access")
+    async with app.store.write() as tx:
+        alice = await tx.users.get(ALICE_ID)
+        disabled = replace(alice, status=UserStatus.DISABLED, updated_at=app.clock())
+        await save_user(tx, disabled, before=alice)
+        await save_user(tx, alice, before=disabled)
+
+    assert not await app.is_alive(tokens["access_token"])
+    assert (await app.refresh(tokens["refresh_token"])).status_code == 400
+    assert (await browser.request()).url.path == "/login"
+
+
+async def test_a_sign_in_elsewhere_does_not_answer_for_a_request_that_asked_for_one(app: App, browser: Browser) -> None:
+    await browser.tokens(scope="openid profile")
+    waiting = await browser.request(prompt="login", scope="openid profile")
+    assert waiting.url.path == "/login"
+    other = app.browser()
+    app.clock.advance(seconds=1)
+    await other.sign_in()
+
+    assert (await other.get(f"/authorize/resume?{waiting.url.query.decode()}")).url.path == "/login"
+
+
+async def test_the_setup_link_works_in_a_browser_where_somebody_is_signed_in(app: App, browser: Browser) -> None:
+    async with app.store.write() as tx:
+        for user in await tx.users.all():
+            await tx.users.save(replace(user, roles=()))
+    token = await app.services["setup"].open_link()
+    await browser.sign_in()
+
+    page = await browser.get(f"/setup/{token}")
+    done = await browser.submit(page, email="root@example.org", name="Root", password="a-long-enough-password")
+
+    assert done.status_code == 200
+    async with app.store.read() as tx:
+        assert await tx.users.any_with_role(AdminRole.SUPER_ADMIN)
+
+
+# ── No redirect that nobody asked for ───────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_a_path_with_a_slash_too_many_leads_nowhere_whatever_host_is_named(app: App, method: str) -> None:
+    for feature in FEATURES:
+        for route in feature.routes:
+            path = route.path.rstrip("/") + "/"
+            if path == "/":
+                continue
+            answer = await app.http().request(method, path, headers={"Host": "evil.example"})
+            assert answer.status_code in {404, 405}, path
+            assert "location" not in answer.headers, path

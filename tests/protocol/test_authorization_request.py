@@ -101,9 +101,20 @@ def test_with_two_states_neither_comes_back_rfc6749_s3_1():
     assert "state" not in refused.value.reply.refusal(refused.value.error).params
 
 
-@pytest.mark.parametrize("name", ["resource", "audience"])
-def test_resource_and_audience_may_come_twice_rfc8707_s2(name: str):
-    assert repeated((name, "https://a.example"), (name, "https://b.example")).scope
+def test_resource_and_audience_may_come_twice_rfc8707_s2():
+    assert repeated(("audience", "https://a.example"), ("audience", "https://b.example")).scope
+    assert repeated(("resource", ISSUER), ("resource", ISSUER)).scope
+
+
+def test_a_resource_that_is_not_registered_is_an_invalid_target_rfc8707_s2():
+    assert refusal(resource="https://data.example.org")["error"] == "invalid_target"
+    assert refusal(resource=f"{ISSUER} https://data.example.org")["error"] == "invalid_target"
+    assert refusal(resource=f"{ISSUER}/")["error"] == "invalid_target"
+
+
+def test_a_request_of_absurd_length_is_an_invalid_request_and_what_is_ignored_does_not_count():
+    assert refusal(login_hint="x" * 17_000)["error"] == "invalid_request"
+    assert repeated(("junk", "x" * 60_000)).scope
 
 
 def test_a_missing_response_type_is_an_invalid_request_rfc6749_s4_1_2_1():

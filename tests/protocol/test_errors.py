@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from idp.protocol.errors import InvalidClient, InvalidRequest, OAuthError
+from idp.protocol.errors import InvalidRequest, OAuthError
 from tests.support.paths import ROOT
 
 SOURCES = [path for folder in ("protocol", "services", "web") for path in sorted((ROOT / "idp" / folder).rglob("*.py"))]
@@ -33,6 +33,7 @@ STATUS = {
     "unsupported_grant_type": 400,
     "unsupported_response_type": 400,
     "invalid_scope": 400,
+    "invalid_target": 400,
     "access_denied": 400,
     "login_required": 400,
     "consent_required": 400,
@@ -112,9 +113,3 @@ def test_a_refusal_keeps_its_texts_apart():
         "invalid_request",
     )
     assert "reason" not in repr(error)
-
-
-def test_a_failed_client_authentication_challenges_only_when_told_rfc6749_s5_2():
-    assert not InvalidClient().challenge
-    assert InvalidClient(challenge=True, detail="wrong").challenge
-    assert InvalidClient("Other words.", detail="wrong").detail == "wrong"

@@ -32,7 +32,7 @@ def test_a_repeated_parameter_is_refused_rfc6749_s3_1(values: tuple[str, ...]):
 def test_resource_and_audience_may_be_repeated_rfc8707_s2_and_rfc8693_s2_1(name: str):
     params = parse_parameters([(name, "https://a.example"), (name, "https://b.example")])
     params.check_single()
-    assert params.get(name) == "https://a.example"
+    assert params.get(name) == "https://a.example https://b.example"
     assert name in REPEATABLE
 
 

@@ -1,5 +1,6 @@
 """What the user must still do before an authorization request is answered."""
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,9 @@ TRUSTED = make_client(trusted=True)
 # Begun after the session of the factories: only a later sign-in is one for this request.
 WAITING = make_interaction(created_at=START + SECOND)
 SIGNED_IN_SINCE = make_session(auth_time=START + 2 * SECOND)
-CONSENTED = make_interaction(created_at=START + SECOND, user_id="u_alice", consented_at=NOW)
+# The sign-in happened within this request.
+SIGNED_IN = replace(WAITING, session_id=SIGNED_IN_SINCE.id)
+CONSENTED = replace(SIGNED_IN, user_id="u_alice", consented_at=NOW)
 
 
 def step(
@@ -97,8 +100,14 @@ def test_prompt_login_and_select_account_ask_even_who_is_signed_in_oidc_core_s3_
 def test_prompt_login_is_satisfied_only_by_a_sign_in_since_the_request_began_oidc_core_s3_1_2_1(prompt: str):
     before = make_session(auth_time=WAITING.created_at - SECOND / 1000)
     since = make_session(auth_time=WAITING.created_at)
-    assert step(before, make_consent(), WAITING, prompt=prompt) is Step.LOGIN
-    assert step(since, make_consent(), WAITING, prompt=prompt) is Step.ANSWER
+    assert step(before, make_consent(), SIGNED_IN, prompt=prompt) is Step.LOGIN
+    assert step(since, make_consent(), SIGNED_IN, prompt=prompt) is Step.ANSWER
+
+
+def test_a_later_sign_in_elsewhere_does_not_satisfy_prompt_login_oidc_core_s3_1_2_1():
+    assert step(SIGNED_IN_SINCE, make_consent(), WAITING, prompt="login") is Step.LOGIN
+    elsewhere = replace(WAITING, session_id="s_of_another_browser")
+    assert step(SIGNED_IN_SINCE, make_consent(), elsewhere, prompt="login") is Step.LOGIN
 
 
 # ── max_age ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,7 +127,7 @@ def test_the_registered_default_max_age_asks_too_oidc_registration_s2():
 
 def test_max_age_zero_is_the_same_as_prompt_login_oidc_core_s3_1_2_1():
     assert step(make_session(), make_consent(), max_age="0", now=START) is Step.LOGIN
-    assert step(SIGNED_IN_SINCE, make_consent(), WAITING, max_age="0") is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, make_consent(), SIGNED_IN, max_age="0") is Step.ANSWER
 
 
 def test_a_sign_in_within_the_request_satisfies_max_age_however_long_consent_took_oidc_core_s3_1_2_1():
@@ -138,9 +147,9 @@ def test_a_hint_of_another_user_asks_that_user_to_sign_in_oidc_core_s3_1_2_1():
 
 def test_when_somebody_else_signs_in_than_was_hinted_login_is_required_oidc_core_s3_1_2_2():
     with pytest.raises(LoginRequired) as refused:
-        step(SIGNED_IN_SINCE, make_consent(), WAITING, hinted_sub="u_bob")
+        step(SIGNED_IN_SINCE, make_consent(), SIGNED_IN, hinted_sub="u_bob")
     assert "another user" in refused.value.description.lower()
-    assert step(SIGNED_IN_SINCE, make_consent(), WAITING, hinted_sub="u_alice") is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, make_consent(), SIGNED_IN, hinted_sub="u_alice") is Step.ANSWER
 
 
 # ── Consent ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -211,6 +211,20 @@ async def test_the_password_policy_only_warns_and_does_not_repeat_the_password(a
     assert (await run(apply, "users:\n  - {email: a@b.c, password: tiny}\n")).warnings == []
 
 
+async def test_a_membership_that_has_ended_already_is_a_warning_once(apply: Apply, clock: FakeClock):
+    text = """\
+        labs: [{slug: bio, name: Biology}]
+        users: [{username: bob}, {username: eve}]
+        memberships:
+          - {lab: bio, user: bob, expires_at: 2020-01-01}
+          - {lab: bio, user: eve, expires_at: 2099-01-01}
+        """
+    warning = "bench.yaml:4: memberships[0].expires_at: it is in the past: the membership does not count"
+    assert (await run(apply, text, dry_run=True)).warnings == [warning]
+    assert (await run(apply, text)).warnings == [warning]
+    assert (await run(apply, text)).warnings == []
+
+
 async def test_a_user_is_recognised_by_user_name_when_the_address_changes(apply: Apply, store: Store):
     await run(apply, "users: [{email: old@example.org, username: al, email_verified: true}]")
     applied = await run(apply, "users: [{email: new@example.org, username: al}]")

@@ -97,6 +97,16 @@ def test_each_uri_is_refused_with_its_own_reason(field: str, uri: str, reason: s
     assert faults(**{field: ["https://ok.example/", uri]}) == {f"{field}[1]": reason}
 
 
+@pytest.mark.parametrize("client_id", ["u_", "u_faf32560d36024978fe7331b"])
+def test_a_client_cannot_be_called_as_a_person_is_rfc9700_s4_15(client_id: str):
+    assert faults(client_id=client_id) == {"client_id": "It must not begin with u_, as people's ids do."}
+
+
+@pytest.mark.parametrize("client_id", ["u", "portal-u_", "ubuntu"])
+def test_other_ids_are_fine(client_id: str):
+    assert client(client_id=client_id).client_id == client_id
+
+
 def test_a_uri_twice_is_refused():
     assert list(faults(redirect_uris=["https://a.example/", "https://a.example/"])) == ["redirect_uris"]
 

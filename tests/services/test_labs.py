@@ -125,3 +125,11 @@ def test_a_membership_that_ends_before_it_begins_is_refused():
 
 def test_a_membership_may_have_ended_already():
     assert membership_input(expires_at="2001-01-01").expires_at is not None
+
+
+def test_a_moment_before_all_years_is_refused():
+    with pytest.raises(InputRefused) as refused:
+        MembershipInput.read(
+            {"lab": "bio", "user": "alice", "role": "member", "expires_at": "0001-01-01T00:00:00+05:00"}
+        )
+    assert "beyond the years" in str(refused.value)

@@ -10,12 +10,13 @@ from idp.crypto.password import HashingBusy, PasswordCheck, PasswordHasher
 from idp.domain.audit import AuditAction
 from idp.domain.user import UserStatus
 from idp.observe.metrics import Metrics
+from idp.services.accounts import Accounts
 from idp.services.login import Login, LoginFailed
 from idp.services.sessions import Sessions, SessionTimes, SignedIn
 from idp.store.store import Store
 from tests.support.app import PASSWORD, add_all
 from tests.support.clock import FakeClock
-from tests.support.factories import make_client, make_credential, make_grant, make_user
+from tests.support.factories import make_client, make_credential, make_grant, make_installation, make_user
 
 
 class CountingHasher(PasswordHasher):
@@ -168,3 +169,61 @@ async def test_a_success_is_audited_with_the_session(login: Login, store: Store,
         (event,) = await tx.audit_events.all()
     assert (event.action, event.actor, event.target) == (AuditAction.LOGIN_SUCCEEDED, "u_alice", found.session.id)
     assert event.detail == {"amr": ["pwd"]}
+
+
+# ── A change while the hash is being checked ────────────────────────────────────────────────────────────────────────
+class InterruptedHasher(CountingHasher):
+    """Lets something happen between the look at a password and what follows from it."""
+
+    async def verify(self, encoded: str | None, password: str) -> PasswordCheck:
+        check = await super().verify(encoded, password)
+        await self.meanwhile()
+        return check
+
+    async def meanwhile(self) -> None: ...
+
+
+@pytest.mark.parametrize("stored", ["argon2", "bcrypt"])
+async def test_a_password_that_was_replaced_meanwhile_signs_nobody_in_and_does_not_come_back(
+    store: Store, sessions: Sessions, clock: FakeClock, password_hash: str, stored: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = password_hash if stored == "argon2" else bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+    await add_all(store, [make_installation(), make_user(username="alice"), make_credential(secret=old)])
+    hasher = InterruptedHasher(memory_kib=64, time_cost=1)
+    accounts = Accounts(store, hasher, clock, 8)
+
+    async def reset() -> None:
+        await accounts.set_password("alice", "another-long-password", actor="cli")
+
+    monkeypatch.setattr(hasher, "meanwhile", reset)
+    login = Login(store, sessions, hasher, clock, Metrics())
+    with pytest.raises(LoginFailed):
+        await sign_in(login, "alice")
+
+    async def nothing() -> None: ...
+
+    monkeypatch.setattr(hasher, "meanwhile", nothing)
+    with pytest.raises(LoginFailed):
+        await sign_in(login, "alice")
+    assert await sessions.find(await sign_in(login, "alice", "another-long-password")) is not None
+    async with store.read() as tx:
+        assert len(await tx.sessions.all()) == 1
+    hasher.close()
+
+
+async def test_an_account_that_was_disabled_meanwhile_is_not_signed_in(
+    store: Store, sessions: Sessions, clock: FakeClock, password_hash: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await add_all(store, [make_installation(), make_user(username="alice"), make_credential(secret=password_hash)])
+    hasher = InterruptedHasher(memory_kib=64, time_cost=1)
+    accounts = Accounts(store, hasher, clock, 8)
+
+    async def disable() -> None:
+        await accounts.disable("alice", actor="cli")
+
+    monkeypatch.setattr(hasher, "meanwhile", disable)
+    with pytest.raises(LoginFailed):
+        await sign_in(Login(store, sessions, hasher, clock, Metrics()), "alice")
+    async with store.read() as tx:
+        assert await tx.sessions.all() == []
+    hasher.close()

@@ -519,7 +519,7 @@ async def test_expired_rows_are_deleted_in_small_batches(store: Store, clock: Fa
     deleted = []
     for _ in range(3):
         async with store.write() as tx:
-            deleted.append(await tx.delete_expired(before=clock(), limit=2))
+            deleted.append(await tx.delete_expired(now=clock(), before=clock(), limit=2))
 
     assert deleted == [8, 1, 0]
     async with store.read() as tx:
