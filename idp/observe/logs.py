@@ -242,4 +242,7 @@ def configure_logs(
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "sqlalchemy", "alembic"):
         library = logging.getLogger(name)
         library.handlers.clear()
+        if name != "uvicorn":
+            # uvicorn sets levels of its own where it is configured elsewhere in this process.
+            library.setLevel(logging.NOTSET)
         library.propagate = True

@@ -80,7 +80,7 @@ async def test_a_repeated_parameter_is_refused_rfc6749_s3_1(app: App) -> None:
 async def test_resource_and_audience_may_be_repeated_rfc8707_s2_and_unknown_parameters_are_ignored(
     app: App, browser: Browser
 ) -> None:
-    pairs = [("resource", "a"), ("resource", "b"), ("audience", "c"), ("audience", "d"), ("unknown", "e")]
+    pairs = [("resource", app.issuer), ("resource", app.issuer), ("audience", "c"), ("audience", "d"), ("unknown", "e")]
     pairs += [("display", "popup"), ("ui_locales", "de fr"), ("claims_locales", "en"), ("acr_values", "9 8")]
 
     page = await browser.follow(

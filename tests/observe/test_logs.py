@@ -173,6 +173,7 @@ def test_what_a_library_configured_for_itself_is_replaced(json_record: Callable[
     uvicorn = logging.getLogger("uvicorn")
     uvicorn.addHandler(logging.StreamHandler())
     uvicorn.propagate = False
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     configure_logs("json", "info")
     logging.getLogger("uvicorn.error").warning("once")
     assert json_record()["event"] == "once"

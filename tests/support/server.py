@@ -94,7 +94,7 @@ def provider(folder: Path, database_url: str, *, clients: list[dict[str, Any]]) 
 @contextmanager
 def served(app: Any, listener: socket.socket) -> Iterator[None]:
     """Serve an application in a thread until the end of the block."""
-    config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, loop="asyncio")
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, loop="asyncio")
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
