@@ -242,3 +242,15 @@ async def test_what_was_never_a_refresh_token_is_refused(app: App) -> None:
 
         assert response.status_code == 400
         assert response.json()["error"] == ("invalid_grant" if token else "invalid_request")
+
+
+async def test_a_scope_that_was_taken_from_the_client_is_gone_from_what_was_granted_before(
+    app: App, browser: Browser
+) -> None:
+    tokens = await browser.tokens(scope="openid profile email")
+    await app.change("clients", ["portal"], scope="openid profile")
+    app.clock.advance(seconds=6)
+
+    assert "email" not in (await app.userinfo(tokens["access_token"])).json()
+    assert (await app.introspect(tokens["access_token"]))["scope"] == "openid profile"
+    assert (await app.refresh(tokens["refresh_token"])).json()["scope"] == "openid profile"

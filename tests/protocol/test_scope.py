@@ -14,6 +14,7 @@ from idp.protocol.scope import (
     check_user_scope,
     is_scope_token,
     parse_scope,
+    still_registered,
 )
 from tests.support.factories import make_client
 
@@ -152,3 +153,14 @@ def test_a_refresh_never_widens_rfc6749_s6(granted: str, raw: str | None):
         assert set(check_narrower(granted, raw)) <= set(granted.split())
     except InvalidScope:
         assert raw is not None
+
+
+# ── What a client is registered for today ───────────────────────────────────────────────────────────────────────────
+def test_what_the_client_is_no_longer_registered_for_is_left_out():
+    client = make_client(scope="openid profile")
+    assert still_registered(client, ("openid", "profile", "email")) == ("openid", "profile")
+
+
+def test_nothing_left_is_an_invalid_scope():
+    with pytest.raises(InvalidScope):
+        still_registered(make_client(scope="openid"), ("email",))
