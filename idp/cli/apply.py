@@ -10,7 +10,7 @@ from idp.cli.run import Json, echo_json, over_store
 
 if TYPE_CHECKING:
     from idp.app import Opened
-    from idp.services.apply import Applied
+    from idp.services.apply import Applied, Apply
 
 _Files = Annotated[
     list[Path], typer.Argument(metavar="FILE…", exists=True, dir_okay=False, readable=True, help="Files in YAML.")
@@ -29,18 +29,10 @@ def apply(
     """Make what the files say true, all of it or nothing; a second run changes nothing."""
 
     async def run(opened: "Opened") -> "Applied":
-        from idp.services.apply import Apply
         from idp.services.apply_file import read_apply_files
 
         read = read_apply_files([(str(path), path.read_bytes()) for path in files], os.environ)
-        apply = Apply(
-            opened.store,
-            opened.keys,
-            opened.hasher,
-            opened.clock,
-            password_min_length=opened.settings.password_min_length,
-        )
-        return await apply.run(read, dry_run=dry_run, prune=prune)
+        return await apply_over(opened).run(read, dry_run=dry_run, prune=prune)
 
     applied = over_store(run)
     for warning in applied.warnings:
@@ -67,3 +59,11 @@ def export(
         return await export_store(opened.store, with_password_hashes=with_password_hashes)
 
     typer.echo(over_store(run), nl=False)
+
+
+def apply_over(opened: "Opened") -> "Apply":
+    """Return what applies files to an opened store."""
+    from idp.services.apply import Apply
+
+    minimum = opened.settings.password_min_length
+    return Apply(opened.store, opened.keys, opened.hasher, opened.clock, password_min_length=minimum)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from idp.cli.apply import apply_over
 from idp.cli.run import CannotStart
 from idp.settings import Settings, is_loopback, load_settings
 
@@ -45,14 +46,6 @@ def require_demo_store(settings: Settings, overrides: Mapping[str, Any]) -> Sett
 async def prepare_demo(opened: "Opened", *, rp_port: int) -> None:
     """Bring the demo's data to what this version brings along."""
     from idp.demo.data import demo_file
-    from idp.services.apply import Apply
     from idp.services.apply_file import read_apply_files
 
-    apply = Apply(
-        opened.store,
-        opened.keys,
-        opened.hasher,
-        opened.clock,
-        password_min_length=opened.settings.password_min_length,
-    )
-    await apply.run(read_apply_files([("data.yaml", demo_file(rp_port=rp_port))], {}))
+    await apply_over(opened).run(read_apply_files([("data.yaml", demo_file(rp_port=rp_port))], {}))

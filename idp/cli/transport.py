@@ -53,7 +53,8 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         """Take a new connection, whose first request is awaited from now on."""
-        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type]  # it is one in all but name
+        joined: Any = JoinedWrites(transport, self.loop)
+        super().connection_made(joined)
         self._deadline = self.loop.call_later(REQUEST_SECONDS, self._give_up)
 
     def on_message_begin(self) -> None:

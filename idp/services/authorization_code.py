@@ -36,9 +36,6 @@ class AuthorizationCodeGrant:
         if issued is None or issued.grant is None or issued.user is None:
             raise InvalidGrant(detail="unknown code")
         code, grant = issued.item, issued.grant
-        if issued.session_ended:
-            # Signed out between the two requests; this holds for what was meant to outlive the session as well.
-            raise InvalidGrant(detail="the session of this code has ended")
         try:
             redeem_code(
                 code,
@@ -52,6 +49,9 @@ class AuthorizationCodeGrant:
         except CodeReplayed:
             await self._revoke(grant, client, now)
             raise
+        if issued.session_ended:
+            # Signed out between the two requests; this holds for what was meant to outlive the session as well.
+            raise InvalidGrant(detail="the session of this code has ended")
         scope = grant.scope.split()
         token, row = await self._issuer.access_token(client, grant, scope, now=now)
         rows: list[object] = [row]

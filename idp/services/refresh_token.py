@@ -64,8 +64,6 @@ class RefreshTokenGrant:
         if issued is None or issued.grant is None or issued.user is None:
             raise InvalidGrant(detail="unknown refresh token")
         token, grant = issued.item, issued.grant
-        if issued.session_ended and not grant.offline:
-            raise InvalidGrant(detail="the session of this refresh token has ended")
         following = None if token.used_at is None else await self._store.find_refresh_token(hash_token(successor))
         try:
             rotation = refresh(
@@ -90,6 +88,8 @@ class RefreshTokenGrant:
                 )
                 await tx.audit_events.add(event)
             raise
+        if issued.session_ended and not grant.offline:
+            raise InvalidGrant(detail="the session of this refresh token has ended")
         return token, grant, rotation
 
 

@@ -27,6 +27,10 @@ class TokenTimes:
     refresh_grace: timedelta
 
 
+# Claims about a user that an access token may hold.
+_RELEASED = ("labs", "groups", "labs_overflow")
+
+
 class TokenIssuer:
     """Signs access and ID tokens."""
 
@@ -71,7 +75,8 @@ class TokenIssuer:
             created_at=now,
             expires_at=expires_at,
             grant_id=None if grant is None else grant.id,
-            claims=released,
+            # What the token really says, which may be less than what was asked for.
+            claims={name: claims[name] for name in _RELEASED if name in claims},
         )
         return token, row
 

@@ -7,8 +7,7 @@ fraction of a run through SQLAlchemy's layers.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Dialect
-from sqlalchemy.sql.base import Executable
+from sqlalchemy import ColumnElement, Dialect, Select, UpdateBase
 
 Converter = Callable[[Any], Any]
 
@@ -16,9 +15,11 @@ Converter = Callable[[Any], Any]
 class Prepared:
     """One statement for one dialect: its text, how parameters are bound, and how result columns are read."""
 
-    def __init__(self, statement: Executable, dialect: Dialect, *, returns: Sequence[ColumnElement[Any]] = ()) -> None:
+    def __init__(
+        self, statement: Select[Any] | UpdateBase, dialect: Dialect, *, returns: Sequence[ColumnElement[Any]] = ()
+    ) -> None:
         self.statement = statement
-        compiled = statement.compile(dialect=dialect)  # type: ignore[attr-defined]  # every statement can be compiled
+        compiled = statement.compile(dialect=dialect)
         self.sql = str(compiled)
         self.names: tuple[str, ...] = tuple(compiled.positiontup or ())
         types = [compiled.binds[name].type.dialect_impl(dialect) for name in self.names]

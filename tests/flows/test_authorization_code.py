@@ -158,6 +158,19 @@ async def test_a_code_used_twice_revokes_what_the_first_use_gave_rfc6749_s4_1_2(
     assert (event.actor, event.succeeded) == ("portal", False)
 
 
+async def test_a_replay_after_the_sign_out_still_ends_what_was_meant_to_outlive_the_session(
+    app: App, browser: Browser
+) -> None:
+    answer = await browser.authorize(scope="openid offline_access")
+    tokens = (await app.redeem(answer)).json()
+    await browser.submit(await browser.get("/logout"))
+    assert (await app.introspect(tokens["refresh_token"]))["active"]
+
+    assert (await app.redeem(answer)).status_code == 400
+
+    assert (await app.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
 async def test_a_code_used_again_long_after_it_expired_still_counts_as_a_replay(app: App, browser: Browser) -> None:
     answer = await browser.authorize()
     tokens = (await app.redeem(answer)).json()
