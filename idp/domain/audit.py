@@ -38,6 +38,16 @@ class AuditAction(StrEnum):
     SIGNING_KEY_REVOKED = "signing_key.revoked"
     KEYS_REWRAPPED = "keys.rewrapped"
     ROLE_REVOKED = "role.revoked"
+    CONSENT_WITHDRAWN = "consent.withdrawn"
+    ACCOUNT_SELECTED = "account.selected"
+    CLIENT_REGISTERED = "client.registered"
+    CLIENT_REGISTRATION_REFUSED = "client.registration_refused"
+    INITIAL_ACCESS_TOKEN_CREATED = "initial_access_token.created"
+    INITIAL_ACCESS_TOKEN_REVOKED = "initial_access_token.revoked"
+    RESOURCE_CREATED = "resource.created"
+    RESOURCE_UPDATED = "resource.updated"
+    RESOURCE_DELETED = "resource.deleted"
+    LOGOUT_DELIVERY_FAILED = "logout_delivery.failed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,9 +1,10 @@
 """An application or service that is registered here (RFC 7591 §2, OpenID Connect Registration §2)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from idp.domain.lab import ManagedBy
 
@@ -28,23 +29,44 @@ class ClientAuthMethod(StrEnum):
     NONE = "none"
     CLIENT_SECRET_BASIC = "client_secret_basic"
     CLIENT_SECRET_POST = "client_secret_post"
+    CLIENT_SECRET_JWT = "client_secret_jwt"
+    PRIVATE_KEY_JWT = "private_key_jwt"
 
 
 class GrantType(StrEnum):
     """Grant types by their registered names (RFC 7591 §2)."""
 
     AUTHORIZATION_CODE = "authorization_code"
+    IMPLICIT = "implicit"
     REFRESH_TOKEN = "refresh_token"
     CLIENT_CREDENTIALS = "client_credentials"
 
 
+class SubjectType(StrEnum):
+    """Whether all clients see the same `sub` for a user, or each sector its own (OpenID Connect Core §8)."""
+
+    PUBLIC = "public"
+    PAIRWISE = "pairwise"
+
+
+class AccessTokenFormat(StrEnum):
+    """What access tokens look like: JWTs for resource servers (RFC 9068), or opaque, to be introspected."""
+
+    JWT = "jwt"
+    OPAQUE = "opaque"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSecret:
-    """One secret as HMAC; two may overlap while one is rotated."""
+    """One secret as HMAC; two may overlap while one is rotated.
+
+    `sealed` holds it encrypted, in base64, where it must be readable again to check MACs (client_secret_jwt).
+    """
 
     hash: str
     created_at: datetime
     expires_at: datetime | None = None
+    sealed: str | None = None
 
     def valid(self, *, now: datetime) -> bool:
         """Whether the secret is still accepted at `now`."""
@@ -56,6 +78,7 @@ class Client:
     """A registered client; the fields are the RFCs' own, extensions of ours stand last.
 
     `allowed_labs` is `"*"` for all labs or a tuple of slugs. `trusted` skips the consent page.
+    `registration_access_token_hash` is set for a client that manages its own registration (RFC 7592).
     """
 
     client_id: str
@@ -73,9 +96,36 @@ class Client:
     token_endpoint_auth_method: ClientAuthMethod = ClientAuthMethod.CLIENT_SECRET_BASIC
     scope: str = "openid"
     client_uri: str | None = None
+    logo_uri: str | None = None
+    policy_uri: str | None = None
+    tos_uri: str | None = None
+    contacts: tuple[str, ...] = ()
+    software_id: str | None = None
+    software_version: str | None = None
+    jwks: Mapping[str, Any] | None = None
+    jwks_uri: str | None = None
+    token_endpoint_auth_signing_alg: str | None = None
+    subject_type: SubjectType = SubjectType.PUBLIC
+    sector_identifier_uri: str | None = None
     id_token_signed_response_alg: str = "RS256"
+    id_token_encrypted_response_alg: str | None = None
+    id_token_encrypted_response_enc: str | None = None
+    userinfo_signed_response_alg: str | None = None
+    userinfo_encrypted_response_alg: str | None = None
+    userinfo_encrypted_response_enc: str | None = None
+    request_object_signing_alg: str | None = None
+    require_signed_request_object: bool = False
+    request_uris: tuple[str, ...] = ()
     default_max_age: int | None = None
     require_auth_time: bool = False
+    default_acr_values: tuple[str, ...] = ()
+    initiate_login_uri: str | None = None
+    frontchannel_logout_uri: str | None = None
+    frontchannel_logout_session_required: bool = False
+    backchannel_logout_uri: str | None = None
+    backchannel_logout_session_required: bool = False
+    registration_access_token_hash: str | None = None
+    access_token_format: AccessTokenFormat = AccessTokenFormat.JWT
     require_pkce: bool = True
     trusted: bool = False
     web_origins: tuple[str, ...] | None = None
@@ -95,3 +145,8 @@ class Client:
     def scopes(self) -> tuple[str, ...]:
         """The registered scopes, in their order."""
         return tuple(self.scope.split())
+
+    @property
+    def self_registered(self) -> bool:
+        """Whether nobody but its own developer has looked at it (RFC 7591)."""
+        return self.managed_by is ManagedBy.REGISTRATION

@@ -14,6 +14,8 @@ class Grant:
     """A user's authorization of a client, with how and when the user had signed in.
 
     An `offline` grant outlives the browser session; any other ends at `expires_at`, when the session does.
+    `claims` is the claims parameter of its request (OpenID Connect Core §5.5); `resources` are what its access tokens
+    are for (RFC 8707), this server itself where there are none.
     """
 
     id: str
@@ -28,6 +30,8 @@ class Grant:
     session_id: str | None = None
     offline: bool = False
     nonce: str | None = None
+    claims: Mapping[str, Any] = field(default_factory=dict)
+    resources: tuple[str, ...] = ()
     revoked_at: datetime | None = None
 
     def valid(self, *, now: datetime) -> bool:
@@ -64,7 +68,7 @@ class RefreshToken:
 class AccessToken:
     """An access token (RFC 9068); `claims` records what about its user it released.
 
-    A token of a client acting for itself has no grant and no user.
+    A token of a client acting for itself has no grant and no user. `audience` holds URIs separated by spaces.
     """
 
     hash: str
@@ -77,3 +81,8 @@ class AccessToken:
     grant_id: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
     revoked_at: datetime | None = None
+
+    @property
+    def audiences(self) -> tuple[str, ...]:
+        """Whom the token is meant for."""
+        return tuple(self.audience.split())

@@ -10,7 +10,8 @@ class Interaction:
     """A stored authorization request between the application's redirect and our answer to it.
 
     `params` are the request's own parameters, checked again whenever it is continued. `session_id` is the session of
-    whoever signed in within this request; `consented_at` says that the consent page was answered in it, by `user_id`.
+    whoever signed in within this request; `selected_session_id` the one that was chosen on the page that lists several;
+    `consented_at` says that the consent page was answered in it, by `user_id`.
     """
 
     hash: str
@@ -19,6 +20,7 @@ class Interaction:
     created_at: datetime
     expires_at: datetime
     session_id: str | None = None
+    selected_session_id: str | None = None
     user_id: str | None = None
     consented_at: datetime | None = None
     used_at: datetime | None = None

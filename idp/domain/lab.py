@@ -31,10 +31,11 @@ class LabStatus(StrEnum):
 
 
 class ManagedBy(StrEnum):
-    """Who created a row: `--prune` removes only what an apply file created."""
+    """Who created a row: an apply file (`--prune` removes only such), an administrator, or a client itself."""
 
     APPLY = "apply"
     ADMIN = "admin"
+    REGISTRATION = "registration"
 
 
 def is_lab_slug(text: str) -> bool:

@@ -31,6 +31,23 @@ class SignedIn:
     user: User
 
 
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Who is signed in in one browser: the `active` account, and further ones that may be chosen instead.
+
+    `browser_state` is the value of the cookie that session management watches.
+    """
+
+    active: SignedIn | None
+    others: tuple[SignedIn, ...] = ()
+    browser_state: str | None = None
+
+    @property
+    def all(self) -> tuple[SignedIn, ...]:
+        """Every account, the active one first."""
+        return self.others if self.active is None else (self.active, *self.others)
+
+
 class Sessions:
     """Starts, finds and ends sessions."""
 

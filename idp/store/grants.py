@@ -29,6 +29,8 @@ grants = Table(
     Column("acr", String(200), nullable=False),
     Column("amr", TupleOf(), nullable=False),
     Column("nonce", Text),
+    Column("claims", Document, nullable=False, server_default="{}"),
+    Column("resources", TupleOf(), nullable=False, server_default="[]"),
     Column("offline", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),

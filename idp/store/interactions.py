@@ -14,6 +14,7 @@ interactions = Table(
     Column("client_id", String(2048), ForeignKey("clients.client_id", ondelete="CASCADE"), nullable=False),
     Column("params", Document, nullable=False),
     Column("session_id", String(64)),
+    Column("selected_session_id", String(64)),
     Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE")),
     Column("consented_at", Instant),
     Column("used_at", Instant),
@@ -34,3 +35,8 @@ class Interactions(Repository[Interaction]):
         """Remember whose sign-in happened within this request; nothing happens when it is gone or answered."""
         query = update(interactions).where(interactions.c.hash == hash, interactions.c.used_at.is_(None))
         await self.connection.execute(query.values(session_id=session_id))
+
+    async def select_session(self, hash: str, *, session_id: str) -> None:
+        """Remember which of several accounts was chosen; nothing happens when the request is gone or answered."""
+        query = update(interactions).where(interactions.c.hash == hash, interactions.c.used_at.is_(None))
+        await self.connection.execute(query.values(selected_session_id=session_id))

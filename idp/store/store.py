@@ -37,10 +37,16 @@ from idp.store.grants import (
 from idp.store.group_commit import GroupCommit
 from idp.store.interactions import Interactions, interactions
 from idp.store.labs import LABS, MEMBERSHIPS, Labs, Memberships, lab_membership, labs, memberships
+from idp.store.logos import Logos
+from idp.store.logout import LogoutDeliveries, logout_deliveries
 from idp.store.mapping import Mapping
 from idp.store.one_time_links import OneTimeLinks, one_time_links
 from idp.store.prepared import Prepared
+from idp.store.refusals import Refusals, refusals
+from idp.store.registration import InitialAccessTokens, initial_access_tokens
 from idp.store.repository import columns_of
+from idp.store.resources import Resources
+from idp.store.seen_tokens import seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
 from idp.store.users import USERS, Credentials, Users, users
@@ -52,7 +58,21 @@ _CLOCK: dict[str, ColumnElement[Any]] = {
 }
 
 # What hangs on a grant or a user goes with it; children stand first, so that big cascades are rare.
-_EXPIRING = (access_tokens, refresh_tokens, authorization_codes, interactions, grants, sessions, one_time_links)
+_EXPIRING = (
+    access_tokens,
+    refresh_tokens,
+    authorization_codes,
+    interactions,
+    grants,
+    sessions,
+    one_time_links,
+    initial_access_tokens,
+    logout_deliveries,
+    refusals,
+    seen_tokens,
+)
+# These explain nothing once they have expired: requests anybody can send, and what only guards against a repetition.
+_GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens})
 
 
 class Transaction:
@@ -77,16 +97,18 @@ class Transaction:
         self.installations = Installations(connection)
         self.one_time_links = OneTimeLinks(connection)
         self.audit_events = AuditEvents(connection)
+        self.resources = Resources(connection)
+        self.initial_access_tokens = InitialAccessTokens(connection)
+        self.refusals = Refusals(connection)
+        self.logout_deliveries = LogoutDeliveries(connection)
+        self.logos = Logos(connection)
 
     async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
-        """Delete up to `limit` rows of each kind that expired before a time, and return how many those were.
-
-        Requests that wait for somebody go as soon as they expire: anybody can send one, and they explain nothing.
-        """
+        """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""
         deleted = 0
         for table in _EXPIRING:
             (key,) = table.primary_key.columns
-            end = now if table is interactions else before
+            end = now if table in _GONE_AT_ONCE else before
             expired = select(key).where(table.c.expires_at < end).limit(limit)
             deleted += (await self._connection.execute(delete(table).where(key.in_(expired)))).rowcount
         return deleted

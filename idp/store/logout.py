@@ -1,0 +1,59 @@
+"""Logout tokens that are owed to clients: a durable outbox."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, or_, select, update
+
+from idp.domain.logout import LogoutDelivery
+from idp.store.columns import Instant, metadata
+from idp.store.mapping import Mapping
+from idp.store.repository import Repository
+
+logout_deliveries = Table(
+    "logout_deliveries",
+    metadata,
+    Column("id", String(40), primary_key=True),
+    Column("client_id", String(2048), ForeignKey("clients.client_id", ondelete="CASCADE"), nullable=False),
+    Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    Column("session_id", String(64), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Instant),
+    Column("claimed_until", Instant),
+    Column("delivered_at", Instant),
+    Column("last_error", Text),
+    Column("created_at", Instant, nullable=False),
+    Column("expires_at", Instant, nullable=False),
+)
+Index(None, logout_deliveries.c.next_attempt_at)
+Index(None, logout_deliveries.c.expires_at)
+Index(None, logout_deliveries.c.session_id)
+
+LOGOUT_DELIVERIES = Mapping(LogoutDelivery, logout_deliveries)
+
+
+class LogoutDeliveries(Repository[LogoutDelivery]):
+    """Deliveries by id."""
+
+    mapping = LOGOUT_DELIVERIES
+
+    async def claim_due(self, *, now: datetime, until: datetime, limit: int) -> list[LogoutDelivery]:
+        """Take deliveries that are due, for this node alone until a time; on PostgreSQL others skip what is taken."""
+        table = logout_deliveries
+        due = (
+            select(table.c.id)
+            .where(table.c.next_attempt_at <= now, or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
+            .order_by(table.c.next_attempt_at)
+            .limit(limit)
+            .with_for_update(skip_locked=True)
+        )
+        ids = list((await self.connection.execute(due)).scalars())
+        if not ids:
+            return []
+        await self.connection.execute(update(table).where(table.c.id.in_(ids)).values(claimed_until=until))
+        return await self._many(self._select().where(table.c.id.in_(ids)).order_by(table.c.next_attempt_at))
+
+    async def of_session(self, session_id: str) -> Sequence[LogoutDelivery]:
+        """Return what is owed, or was, about one session."""
+        query = self._select().where(logout_deliveries.c.session_id == session_id)
+        return await self._many(query.order_by(logout_deliveries.c.client_id))
