@@ -13,7 +13,7 @@ from idp.services.introspection import Introspection
 from idp.services.login import Login
 from idp.services.logout import Logout
 from idp.services.revocation import Revocation
-from idp.services.sessions import Sessions, SignedIn
+from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
 from idp.services.signing_keys import SigningKeys
 from idp.services.token import TokenService
@@ -67,3 +67,8 @@ async def find_signed_in(request: Request[Services]) -> SignedIn | None:
     """Return who is signed in in this browser."""
     state = request.state
     return await state["sessions"].find(state["cookies"].session(request))
+
+
+async def find_accounts(request: Request[Services]) -> Accounts:
+    """Return every account that is signed in in this browser."""
+    return Accounts(await find_signed_in(request))
