@@ -4,27 +4,46 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
+from idp.crypto.jose import MAC_ALGORITHMS
+from idp.crypto.jwe import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.crypto.password import PasswordHasher
 from idp.domain.clock import Clock, system_clock
 from idp.features import FEATURES
 from idp.observe.metrics import Metrics
+from idp.outbound.client import Outbound
 from idp.protocol.metadata import server_metadata
 from idp.resources import migrations_dir, templates_dir
+from idp.services.applications import Applications
 from idp.services.authorization import Authorization
+from idp.services.authorization_answer import AuthorizationAnswer
+from idp.services.backchannel_logout import BackchannelLogout
+from idp.services.client_authentication import ClientAuthentication
+from idp.services.client_encryption import ClientEncryption
+from idp.services.client_keys import ClientKeys
 from idp.services.clients import Clients
+from idp.services.consent import Consents
+from idp.services.hints import Hints
 from idp.services.installation import DataKeys, KeySource, open_keys
 from idp.services.introspection import Introspection
 from idp.services.jobs import Jobs
 from idp.services.login import Login
+from idp.services.logos import Logos
 from idp.services.logout import Logout
+from idp.services.rate_limit import RateLimits
+from idp.services.refusals import Refusals
+from idp.services.registration import LIMIT, ClientRegistration
+from idp.services.request_objects import RequestObjects
+from idp.services.resources import Resources
 from idp.services.revocation import Revocation
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
 from idp.services.signing_keys import KeyTimes, SigningKeys
+from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
 from idp.services.token import GrantContext, GrantHandler, TokenService
 from idp.services.token_issuer import TokenIssuer, TokenTimes
@@ -41,6 +60,10 @@ from idp.web.oauth.wellknown import WellKnown
 from idp.web.pages import Pages
 from idp.web.services import Demo, Drain, Services
 
+# Beside the issuer, an assertion may be meant for the endpoint that it is sent to, or for the token endpoint, which is
+# what RFC 7523 §3 and OpenID Connect Core §9 told clients to name wherever they authenticate.
+_ASSERTION_AUDIENCES = ("token_endpoint", "introspection_endpoint", "revocation_endpoint")
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -54,6 +77,7 @@ class Opened:
     signing_keys: SigningKeys
     clients: Clients
     hasher: PasswordHasher
+    outbound: Outbound
 
 
 @asynccontextmanager
@@ -78,6 +102,12 @@ async def open_store(settings: Settings, *, clock: Clock = system_clock, create:
         threads=settings.argon2_threads,
         queue_limit=settings.argon2_queue_limit,
     )
+    outbound = Outbound(
+        allow=settings.outbound_allow,
+        ca_file=settings.outbound_ca_file,
+        timeout=timedelta(seconds=settings.outbound_timeout_seconds),
+        max_bytes=settings.outbound_max_bytes,
+    )
     try:
         if create:
             await migrate.upgrade(database, migrations_dir(), now=clock())
@@ -93,8 +123,10 @@ async def open_store(settings: Settings, *, clock: Clock = system_clock, create:
             password_queue=lambda: hasher.waiting,
             database_connections=lambda: database.connections_in_use,
         )
-        yield Opened(settings, clock, metrics, store, keys, signing_keys, Clients(store, keys, clock), hasher)
+        clients = Clients(store, keys, clock)
+        yield Opened(settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound)
     finally:
+        await outbound.close()
         await store.close()
         hasher.close()
 
@@ -106,9 +138,15 @@ def create_app(
     pages = Pages(service_name=settings.service_name, templates_dir=templates_dir())
     grants = [grant for feature in FEATURES for grant in feature.grants]
     routes = [route for feature in FEATURES for route in feature.routes]
-    endpoints = {member: path for feature in FEATURES for member, path in feature.metadata.items()}
+    announced = [feature for feature in FEATURES if feature.announced(settings)]
+    endpoints = {member: path for feature in announced for member, path in feature.metadata.items()}
     metadata = server_metadata(
-        issuer=settings.issuer, endpoints=endpoints, grant_types=[str(grant.grant_type) for grant in grants]
+        issuer=settings.issuer,
+        endpoints=endpoints,
+        grant_types=[str(grant.grant_type) for grant in grants],
+        mac_algs=MAC_ALGORITHMS,
+        encryption_algs=ENCRYPTION_ALGS,
+        encryption_encs=ENCRYPTION_ENCS,
     )
     drain = drain or Drain()
 
@@ -117,12 +155,17 @@ def create_app(
         async with open_store(settings, clock=clock) as opened:
             well_known.open(opened.signing_keys, opened.metrics)
             edge.open(opened.metrics)
-            jobs = _jobs(opened)
+            subjects = Subjects(opened.keys)
+            backchannel_logout = _backchannel_logout(opened, subjects)
+            logos = Logos(opened.store, opened.outbound, clock)
+            jobs = _jobs(opened, backchannel_logout, logos)
             jobs.start()
             try:
-                yield _services(opened, pages, drain, demo)
+                yield _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
             finally:
                 await jobs.stop()
+                await logos.close()
+                await backchannel_logout.finish()
 
     application = Starlette(
         routes=[*routes, *pages.static.routes()],
@@ -142,40 +185,92 @@ def create_app(
     return well_known
 
 
-def _services(opened: Opened, pages: Pages, drain: Drain, demo: Demo | None) -> Services:
+def _services(
+    opened: Opened,
+    subjects: Subjects,
+    backchannel_logout: BackchannelLogout,
+    logos: Logos,
+    metadata: Mapping[str, Any],
+    pages: Pages,
+    drain: Drain,
+    demo: Demo | None,
+) -> Services:
     settings, clock, store, clients = opened.settings, opened.clock, opened.store, opened.clients
     issuer = settings.issuer
-    times = _token_times(settings)
     session_times = SessionTimes(_seconds(settings.session_idle_seconds), _seconds(settings.session_ttl_seconds))
-    sessions = Sessions(store, clock, session_times)
-    token_issuer = TokenIssuer(store, opened.signing_keys, issuer=issuer, times=times)
+    sessions = Sessions(store, clock, session_times, on_end=backchannel_logout.wake)
+    client_keys = ClientKeys(opened.outbound, clock)
+    encryption = ClientEncryption(client_keys)
+    resources = Resources(store, clock)
+    hints = Hints(opened.signing_keys, issuer=issuer)
+    token_issuer = TokenIssuer(
+        store, opened.signing_keys, subjects, resources, encryption, issuer=issuer, times=_token_times(settings)
+    )
     authorization = Authorization(
         store,
         clients,
-        opened.signing_keys,
+        resources,
+        RequestObjects(client_keys, opened.outbound, clock, issuer=issuer),
+        hints,
+        subjects,
+        AuthorizationAnswer(store, token_issuer, clock),
         clock,
         issuer=issuer,
-        times=times,
         interaction_ttl=_seconds(settings.interaction_ttl_seconds),
     )
+    authentication = ClientAuthentication(
+        clients,
+        client_keys,
+        store,
+        opened.keys,
+        clock,
+        issuer=issuer,
+        audiences=[metadata[member] for member in _ASSERTION_AUDIENCES],
+    )
     grants: list[GrantHandler] = [
-        grant(GrantContext(store, token_issuer, opened.keys)) for feature in FEATURES for grant in feature.grants
+        grant(GrantContext(store, token_issuer, opened.keys, resources))
+        for feature in FEATURES
+        for grant in feature.grants
     ]
+    registration = ClientRegistration(
+        store,
+        clients,
+        opened.keys,
+        opened.outbound,
+        RateLimits({LIMIT: settings.registration_limit}, exempt=settings.rate_limit_exempt),
+        clock,
+        issuer=issuer,
+        policy=settings.dynamic_registration,
+        require_pkce=settings.dynamic_require_pkce,
+    )
     return Services(
         store=store,
         clock=clock,
         metrics=opened.metrics,
         clients=clients,
+        client_authentication=authentication,
         signing_keys=opened.signing_keys,
         sessions=sessions,
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
-        token=TokenService(clients, grants, clock, opened.metrics, issuer=issuer),
-        userinfo=UserInfo(store, clients, clock, issuer=issuer),
-        introspection=Introspection(store, clients, clock, issuer=issuer),
-        revocation=Revocation(store, clients, clock),
-        logout=Logout(clients, sessions, authorization, clock),
+        consents=Consents(store, authorization, clock),
+        applications=Applications(store, clock),
+        logos=logos,
+        token=TokenService(authentication, grants, clock, opened.metrics),
+        userinfo=UserInfo(store, clients, subjects, opened.signing_keys, encryption, clock, issuer=issuer),
+        introspection=Introspection(store, authentication, clients, resources, subjects, clock, issuer=issuer),
+        revocation=Revocation(store, authentication, clock),
+        logout=Logout(clients, sessions, hints, subjects, clock, issuer=issuer),
+        registration=registration,
         setup=Setup(store, opened.hasher, clock, password_min_length=settings.password_min_length),
+        refusals=Refusals(
+            store,
+            clients,
+            opened.keys,
+            clock,
+            per_address=settings.refusals_per_address,
+            exempt=settings.rate_limit_exempt,
+        ),
         pages=pages,
         cookies=Cookies(issuer=issuer, csrf_key=opened.keys.csrf),
         drain=drain,
@@ -185,13 +280,29 @@ def _services(opened: Opened, pages: Pages, drain: Drain, demo: Demo | None) -> 
     )
 
 
-def _jobs(opened: Opened) -> Jobs:
+def _backchannel_logout(opened: Opened, subjects: Subjects) -> BackchannelLogout:
+    return BackchannelLogout(
+        opened.store,
+        opened.signing_keys,
+        subjects,
+        opened.outbound,
+        opened.clock,
+        opened.metrics,
+        issuer=opened.settings.issuer,
+    )
+
+
+def _jobs(opened: Opened, backchannel_logout: BackchannelLogout, logos: Logos) -> Jobs:
     sweep = Sweep(opened.store, opened.clock)
     return Jobs(
         {
             "sweep": (timedelta(minutes=10), sweep.run),
             "rotate_signing_keys": (timedelta(minutes=1), opened.signing_keys.rotate_when_due),
             "sample_metrics": (timedelta(seconds=5), opened.metrics.sample),
+            # Each turn waits for something to do by itself.
+            "deliver_logout_tokens": (timedelta(), backchannel_logout.run),
+            "count_logout_deliveries": (timedelta(minutes=1), backchannel_logout.count),
+            "fetch_logos": (timedelta(seconds=30), logos.fetch_due),
         }
     )
 

@@ -13,13 +13,22 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic_core import ErrorDetails
 
 from idp.crypto.password import MAX_ARGON2_KIB_PASSES, MAX_MEMORY_KIB
+from idp.outbound.addresses import AllowRule
+from idp.outbound.authorities import check_ca_file
+from idp.protocol.registration import RegistrationPolicy
+from idp.setting_values import (
+    LOOPBACK,
+    check_limit,
+    driver_url,
+    parse_issuer,
+    read_items,
+    read_networks,
+    without_password,
+    written,
+)
 
 PREFIX = "IDP_"
 _CONFIG = "IDP_CONFIG"
-_ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
-_LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
 # What Kubernetes puts into a container for every service called idp or idp-something; we never gave these values.
 _KUBERNETES = re.compile(
     r"IDP_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
@@ -30,11 +39,14 @@ _WRONG = {
     "int_parsing_size": "must be a smaller whole number",
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
+    "enum": "must be {expected}",
     "string_type": "must be text",
     "string_too_short": "must not be empty",
     "too_short": "must not be empty",
@@ -49,60 +61,14 @@ class SettingsError(Exception):
     """The settings are refused; the text has one line per problem and never a secret."""
 
 
-def _parse_issuer(issuer: str) -> tuple[str, str, int]:
-    """Split an issuer into scheme, host and port (OpenID Connect Discovery §2, narrowed to an origin).
-
-    Raises:
-        ValueError: it is not an origin in its canonical form, or it is plain http beyond loopback.
-    """
-    match = _ISSUER.fullmatch(issuer)
-    if match is None:
-        _, _, rest = issuer.partition("://")
-        if issuer != issuer.lower():
-            raise ValueError("must be in lower case")
-        if rest.endswith("/") and rest.count("/") == 1:
-            raise ValueError("must not end with a slash: leave it out")
-        if any(mark in rest for mark in "/?#@"):
-            raise ValueError("must be scheme, host and port only: leave out user, path, query and fragment")
-        raise ValueError("must be an address such as https://id.example.org or http://localhost:8000")
-    scheme, host, port = match.groups()
-    if scheme == "http" and host not in _LOOPBACK:
-        raise ValueError("must use https: plain http is accepted only for localhost, 127.0.0.1 and [::1]")
-    if port is not None and int(port) == _DEFAULT_PORTS[scheme]:
-        raise ValueError(f"must leave out the port {port}, which {scheme} implies: browsers leave it out, too")
-    if port is not None and int(port) > 65535:
-        raise ValueError("must have a port of at most 65535")
-    return scheme, host, int(port) if port else _DEFAULT_PORTS[scheme]
-
-
 def is_loopback(issuer: str) -> bool:
     """Whether a valid issuer lives on this machine alone."""
-    return _parse_issuer(issuer)[1] in _LOOPBACK
+    return parse_issuer(issuer)[1] in LOOPBACK
 
 
 def _default_listen_port(validated: dict[str, Any]) -> int:
     issuer = validated["issuer"]
-    return _parse_issuer(issuer)[2] if is_loopback(issuer) else 8000
-
-
-def _driver_url(url: str) -> str:
-    """Put the async driver into a database URL; its errors never repeat the URL, which may hold a password."""
-    scheme, separator, rest = url.partition("://")
-    dialect, plus, driver = scheme.partition("+")
-    if not separator or dialect not in _DRIVERS or (plus and not driver):
-        raise ValueError("must begin with sqlite:/// or postgresql://")
-    if dialect == "sqlite":
-        if not rest.startswith("/"):
-            raise ValueError("needs three slashes before the file, as in sqlite:///var/idp.db")
-        if rest.partition("?")[0] in {"/", "/:memory:"}:
-            raise ValueError("must name a file, as in sqlite:///var/idp.db: data in memory would be lost")
-    return f"{_DRIVERS[dialect].partition('+')[0]}+{driver}://{rest}" if driver else f"{_DRIVERS[dialect]}://{rest}"
-
-
-def _without_password(url: str) -> str:
-    # Greedy up to the last @, because an unescaped password may hold one itself.
-    shown = re.sub(r"(?<=://)([^:/@?]*):.*@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&][^=&]*(?:passw|secret)[^=&]*=)[^&]*", r"\1***", shown)
+    return parse_issuer(issuer)[2] if is_loopback(issuer) else 8000
 
 
 class Settings(BaseModel):
@@ -150,6 +116,28 @@ class Settings(BaseModel):
         default=900, ge=0, le=86_400, description="Time for which clients may cache the JWKS"
     )
 
+    dynamic_registration: RegistrationPolicy = Field(
+        default=RegistrationPolicy.CLOSED,
+        description="Who may register clients at /clients: open, token (whoever has an initial access token) or closed",
+    )
+    dynamic_require_pkce: bool = Field(
+        default=True,
+        description="Whether confidential clients that register themselves need PKCE; public ones always do",
+    )
+    registration_limit: str = Field(
+        default="20/hour", description="Registrations, and updates of them, that one network may ask for"
+    )
+    refusals_per_address: int = Field(
+        default=200,
+        ge=0,
+        le=1_000_000,
+        description="Refused requests of one address in an hour that are kept to be explained; 0: none",
+    )
+    rate_limit_exempt: tuple[IPv4Network | IPv6Network, ...] = Field(
+        default=(ip_network("127.0.0.0/8"), ip_network("::1/128")),
+        description="Addresses and networks that no such limit counts for",
+    )
+
     service_name: str = Field(default="Lab ID", min_length=1, max_length=80, description="Name that pages show")
     code_ttl_seconds: int = Field(default=60, ge=1, le=60, description="Lifetime of an authorization code")
     access_token_ttl_seconds: int = Field(default=600, ge=10, le=86_400, description="Lifetime of an access token")
@@ -183,6 +171,19 @@ class Settings(BaseModel):
         default=64, ge=1, le=10_000, description="Password hashes that may wait; past it people are asked to try again"
     )
 
+    outbound_allow: tuple[AllowRule, ...] = Field(
+        default=(), description="Hosts with port, addresses and networks that may be reached though they are not public"
+    )
+    outbound_ca_file: Path | None = Field(
+        default=None, description="Authorities (PEM) that are trusted beside those of the system"
+    )
+    outbound_timeout_seconds: float = Field(
+        default=5, ge=0.1, le=60, description="Time for a whole request to another server"
+    )
+    outbound_max_bytes: int = Field(
+        default=262_144, ge=1024, le=16_777_216, description="Largest answer of another server"
+    )
+
     log_format: Literal["auto", "json", "console"] = Field(
         default="auto", description="json, console, or auto: console on a terminal, else json"
     )
@@ -196,31 +197,28 @@ class Settings(BaseModel):
     @field_validator("issuer")
     @classmethod
     def _check_issuer(cls, issuer: str) -> str:
-        _parse_issuer(issuer)
+        parse_issuer(issuer)
         return issuer
 
-    @field_validator("trusted_proxies", mode="before")
+    @field_validator("trusted_proxies", "rate_limit_exempt", mode="before")
     @classmethod
     def _parse_networks(cls, value: object) -> object:
-        items = value.split(",") if isinstance(value, str) else value
-        if not isinstance(items, list | tuple):
-            raise ValueError("must be a list of addresses and networks")
-        networks = []
-        for item in filter(None, (str(item).strip() for item in items)):
-            try:
-                networks.append(ip_network(item))
-            except ValueError as error:
-                if "host bits" in str(error):
-                    raise ValueError(
-                        f"has an address inside a network: write {ip_network(item, strict=False)}"
-                    ) from None
-                raise ValueError("must be addresses or networks such as 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
-        return tuple(networks)
+        return read_networks(value)
+
+    @field_validator("outbound_allow", mode="before")
+    @classmethod
+    def _parse_allow_rules(cls, value: object) -> object:
+        return tuple(map(AllowRule.parse, read_items(value, "hosts with port, addresses and networks")))
+
+    @field_validator("registration_limit")
+    @classmethod
+    def _check_limit(cls, limit: str) -> str:
+        return check_limit(limit)
 
     @field_validator("database_url")
     @classmethod
     def _check_database_url(cls, url: SecretStr) -> SecretStr:
-        _driver_url(url.get_secret_value())
+        driver_url(url.get_secret_value())
         return url
 
     @field_validator("workers")
@@ -250,13 +248,12 @@ class Settings(BaseModel):
     @property
     def database_driver_url(self) -> str:
         """The database URL with its async driver; it may hold a password."""
-        return _driver_url(self.database_url.get_secret_value())
+        return driver_url(self.database_url.get_secret_value())
 
     def describe(self) -> dict[str, str]:
         """Every setting by the name of its variable, as text that is safe to show: without secrets and passwords."""
-        shown = {PREFIX + name.upper(): str(getattr(self, name)) for name in type(self).model_fields}
-        shown["IDP_DATABASE_URL"] = _without_password(self.database_url.get_secret_value())
-        shown["IDP_TRUSTED_PROXIES"] = ",".join(map(str, self.trusted_proxies))
+        shown = {PREFIX + name.upper(): written(getattr(self, name)) for name in type(self).model_fields}
+        shown["IDP_DATABASE_URL"] = without_password(self.database_url.get_secret_value())
         return shown
 
 
@@ -301,8 +298,14 @@ def load_settings(
             if detail["type"] != "default_factory_not_called"
         ]
     else:
+        settings = settings.model_copy(update=_anchored(settings, cwd))
+        try:
+            if settings.outbound_ca_file:
+                check_ca_file(settings.outbound_ca_file)
+        except ValueError as error:
+            problems.append(f"IDP_OUTBOUND_CA_FILE: {error}")
         if not problems:
-            return settings.model_copy(update=_anchored(settings, cwd))
+            return settings
     raise SettingsError("\n".join(problems))
 
 
@@ -334,7 +337,7 @@ def _problem(detail: ErrorDetails, path: Path | None) -> str:
     wrong = _WRONG.get(detail["type"], "is not valid").format(**detail.get("ctx", {}))
     source = f" ({name} in {path})" if path else ""
     default = Settings.model_fields[name].default if name in Settings.model_fields else None
-    usual = f"; by default {default}" if isinstance(default, str | int | float | Path) else ""
+    usual = f"; by default {written(default)}" if isinstance(default, str | int | float | Path) else ""
     return f"{PREFIX}{name.upper()}{source} {wrong}{usual}"
 
 
@@ -342,6 +345,8 @@ def _anchored(settings: Settings, cwd: Path) -> dict[str, object]:
     """Paths made absolute, so that a later change of directory does not move them."""
     scheme, _, rest = settings.database_url.get_secret_value().partition(":///")
     update: dict[str, object] = {"keys_dir": cwd / settings.keys_dir}
+    if settings.outbound_ca_file:
+        update["outbound_ca_file"] = cwd / settings.outbound_ca_file
     if scheme.startswith("sqlite") and not rest.startswith("file:"):
         update["database_url"] = SecretStr(f"{scheme}:///{cwd / rest}")
     return update

@@ -24,6 +24,7 @@ from idp.services.accounts import AddressInput, UserInput
 from idp.services.apply_file import read_apply_files
 from idp.services.client_input import ClientInput
 from idp.services.labs import LabInput, MembershipInput
+from idp.services.resources import ResourceInput
 from idp.settings import PREFIX, Settings, load_settings
 from idp.web.oauth.wellknown import DISCOVERY_PATHS, JWKS_PATH
 from tests.support.app import USUAL, running
@@ -242,7 +243,13 @@ def test_the_documented_exit_codes_are_those_of_the_commands() -> None:
 # ── The apply file ──────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     ("heading", "model"),
-    [("Labs", LabInput), ("Users", UserInput), ("Memberships", MembershipInput), ("Clients", ClientInput)],
+    [
+        ("Labs", LabInput),
+        ("Users", UserInput),
+        ("Memberships", MembershipInput),
+        ("Clients", ClientInput),
+        ("Resources", ResourceInput),
+    ],
 )
 def test_every_field_of_the_apply_file_is_explained_and_no_other(heading: str, model: type[BaseModel]) -> None:
     listed = [name for first, *_ in rows(section(APPLY_FILE, f"## {heading}")) for name in code(first)]

@@ -29,6 +29,7 @@ METHODS = {
     "introspection_endpoint": {"POST"},
     "revocation_endpoint": {"POST"},
     "end_session_endpoint": {"GET", "POST"},
+    "registration_endpoint": {"POST"},
     "jwks_uri": {"GET"},
 }
 CROSS_ORIGIN = {"token_endpoint", "userinfo_endpoint", "revocation_endpoint"}
@@ -40,7 +41,8 @@ GRANTS = [grant for feature in FEATURES for grant in feature.grants]
 async def node(tmp_path: Path, clock: FakeClock) -> AsyncIterator[App]:
     """A server under https with one client that may do everything."""
     files = {"IDP_DATABASE_URL": f"sqlite:///{tmp_path}/idp.db", "IDP_KEYS_DIR": str(tmp_path / "keys")}
-    settings = load_settings({**USUAL, **files, "IDP_ISSUER": ISSUER}, cwd=tmp_path)
+    switched_on = {"IDP_DYNAMIC_REGISTRATION": "open"}
+    settings = load_settings({**USUAL, **files, **switched_on, "IDP_ISSUER": ISSUER}, cwd=tmp_path)
     async with open_store(settings, clock=clock, create=True) as opened:
         secret = ClientSecret(hash=secret_hash(opened.keys, "secret"), created_at=START)
         await opened.store.commit.append(make_client(grant_types=tuple(GrantType), secrets=(secret,)))

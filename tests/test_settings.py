@@ -76,6 +76,18 @@ def test_lists_are_comma_separated_in_the_environment_and_lists_in_the_file(tmp_
     assert load_settings({}, cwd=tmp_path).trusted_proxies == expected
 
 
+def test_nobody_is_exempt_from_limits_once_the_list_is_emptied(tmp_path: Path) -> None:
+    assert load_settings({"IDP_RATE_LIMIT_EXEMPT": ","}, cwd=tmp_path).rate_limit_exempt == ()
+    assert load_settings({}, cwd=tmp_path).describe()["IDP_RATE_LIMIT_EXEMPT"] == "127.0.0.0/8,::1/128"
+
+
+@pytest.mark.parametrize(("text", "meant"), [("false", False), ("0", False), ("true", True), ("1", True)])
+def test_a_switch_is_written_as_true_or_false(tmp_path: Path, text: str, meant: bool) -> None:
+    settings = load_settings({"IDP_DYNAMIC_REQUIRE_PKCE": text}, cwd=tmp_path)
+    assert settings.dynamic_require_pkce is meant
+    assert settings.describe()["IDP_DYNAMIC_REQUIRE_PKCE"] == str(meant).lower()
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Settings().workers = 2
@@ -187,6 +199,13 @@ def test_a_wrong_value_from_the_environment_is_not_blamed_on_the_file_that_it_ov
         ("IDP_DATABASE_STATEMENT_TIMEOUT_SECONDS", "0", "must be at least 0.1"),
         ("IDP_DATABASE_STATEMENT_TIMEOUT_SECONDS", "soon", "must be a number"),
         ("IDP_DATABASE_STATEMENT_TIMEOUT_SECONDS", "nan", "must be at most 3600"),
+        ("IDP_DYNAMIC_REGISTRATION", "yes", "must be 'open', 'token' or 'closed'; by default closed"),
+        ("IDP_DYNAMIC_REQUIRE_PKCE", "perhaps", "must be true or false; by default true"),
+        ("IDP_REGISTRATION_LIMIT", "0/hour", "must be a number per second, minute, hour or day, such as 20/hour"),
+        ("IDP_REGISTRATION_LIMIT", "20 per hour", "must be a number per second, minute, hour or day"),
+        ("IDP_REGISTRATION_LIMIT", "20/2hours", "must be a number per second, minute, hour or day"),
+        ("IDP_REFUSALS_PER_ADDRESS", "-1", "must be at least 0"),
+        ("IDP_RATE_LIMIT_EXEMPT", "127.0.0.1/8", "has an address inside a network: write 127.0.0.0/8"),
         ("IDP_LOG_FORMAT", "xml", "must be 'auto', 'json' or 'console'"),
         ("IDP_ACCESS_LOG", "yes", "must be 'none', 'errors' or 'all'"),
         ("IDP_SERVICE_NAME", "x" * 81, "must have at most 80 characters"),
@@ -206,6 +225,7 @@ def test_a_value_out_of_its_range_is_refused_with_what_is_expected(
     ("toml", "wrong"),
     [
         ("trusted_proxies = 7", "must be a list of addresses and networks"),
+        ("dynamic_require_pkce = [1]", "must be true or false"),
         ("keys_dir = 7", "must be a path"),
         ("service_name = 7", "must be text"),
         ('service_name = ""', "must not be empty"),
@@ -409,6 +429,10 @@ def test_the_documentation_gives_default_meaning_and_unit_of(name: str) -> None:
         assert default == "the issuer's port on loopback, else 8000"
     elif isinstance(field.default, SecretStr):
         assert default == field.default.get_secret_value()
+    elif name == "rate_limit_exempt":
+        assert default == ",".join(map(str, field.default))
+    elif isinstance(field.default, bool):
+        assert default == str(field.default).lower()
     else:
         assert default == ("none" if field.default in (None, ()) else str(field.default))
     assert meaning == field.description

@@ -22,7 +22,7 @@ def apply(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Remove labs, memberships and clients that an apply made and the files omit."),
+        typer.Option("--prune", help="Remove what an apply made and the files omit, but never users."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -51,7 +51,7 @@ def export(
         bool, typer.Option("--with-password-hashes", help="Include the hashes; keep the file as you would a password.")
     ] = False,
 ) -> None:
-    """Print labs, users, memberships and clients as a file for `idp apply`; client secrets cannot be exported."""
+    """Print the store as a file for `idp apply`; client secrets cannot be exported."""
 
     async def run(opened: "Opened") -> str:
         from idp.services.export import export as export_store
@@ -65,5 +65,12 @@ def apply_over(opened: "Opened") -> "Apply":
     """Return what applies files to an opened store."""
     from idp.services.apply import Apply
 
-    minimum = opened.settings.password_min_length
-    return Apply(opened.store, opened.keys, opened.hasher, opened.clock, password_min_length=minimum)
+    settings = opened.settings
+    return Apply(
+        opened.store,
+        opened.keys,
+        opened.hasher,
+        opened.clock,
+        issuer=settings.issuer,
+        password_min_length=settings.password_min_length,
+    )

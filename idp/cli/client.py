@@ -24,9 +24,14 @@ def create(
     redirect_uri: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
     post_logout_redirect_uri: Annotated[list[str] | None, typer.Option(help="Repeatable.")] = None,
     grant_type: Annotated[list[GrantType] | None, typer.Option(help="Repeatable.")] = None,
+    response_type: Annotated[
+        list[str] | None, typer.Option(help="Repeatable; by default code, with the grant type authorization_code.")
+    ] = None,
     auth_method: Annotated[
-        ClientAuthMethod, typer.Option(help="none makes a public client, without a secret.")
+        ClientAuthMethod,
+        typer.Option(help="none makes a public client, without a secret; private_key_jwt needs --jwks-uri."),
     ] = ClientAuthMethod.CLIENT_SECRET_BASIC,
+    jwks_uri: Annotated[str | None, typer.Option(help="Address of the client's public keys.")] = None,
     application_type: Annotated[ApplicationType, typer.Option()] = ApplicationType.WEB,
     scope: Annotated[str, typer.Option(help="Scopes that it may ask for, in quotes.")] = "openid profile email",
     allowed_lab: Annotated[list[str] | None, typer.Option(help="Lab that it may learn of, or *; repeatable.")] = None,
@@ -40,7 +45,9 @@ def create(
         "redirect_uris": redirect_uri or [],
         "post_logout_redirect_uris": post_logout_redirect_uri or [],
         "grant_types": grant_type or [GrantType.AUTHORIZATION_CODE],
+        "response_types": response_type,
         "token_endpoint_auth_method": auth_method,
+        "jwks_uri": jwks_uri,
         "application_type": application_type,
         "scope": scope,
         "allowed_labs": "*" if allowed_lab == ["*"] else allowed_lab or [],
@@ -67,8 +74,11 @@ def rotate_secret(
     """Give a client a new secret and show it, this once."""
 
     async def run(opened: "Opened") -> str:
-        if (await _get(opened, client_id)).public:
-            refuse(f"{client_id} is a public client, which has no secret")
+        from idp.services.client_input import SECRETLESS
+
+        method = (await _get(opened, client_id)).token_endpoint_auth_method
+        if method in SECRETLESS:
+            refuse(f"{client_id} has no secret: its token_endpoint_auth_method is {method}")
         overlap = timedelta(hours=overlap_hours)
         return await opened.clients.rotate_secret(client_id, overlap=overlap, actor=ACTOR)
 

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from idp import __version__
-from idp.cli import apply, client, database, keys, lab, serve, user
+from idp.cli import apply, client, database, explain, keys, lab, logout, registration, serve, user
 
 
 class _Commands(TyperGroup):
@@ -51,11 +51,14 @@ app.command()(serve.serve)
 app.command()(database.init)
 app.command()(apply.apply)
 app.command()(apply.export)
+app.command()(explain.explain)
 app.add_typer(database.app, name="db")
 app.add_typer(keys.app, name="keys")
 app.add_typer(user.app, name="user")
 app.add_typer(client.app, name="client")
+app.add_typer(registration.app, name="registration-token")
 app.add_typer(lab.app, name="lab")
+app.add_typer(logout.app, name="logout-deliveries")
 
 
 def main() -> None:

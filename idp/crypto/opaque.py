@@ -25,6 +25,14 @@ def mint_reference() -> str:
     return f"{letters[:4]}-{letters[4:]}"
 
 
+def read_reference(text: str) -> str | None:
+    """Return a reference as it was minted, however it was typed; None when it cannot be one."""
+    letters = text.replace("-", "").replace(" ", "").upper()
+    if len(letters) != 8 or not set(letters) <= set(_REFERENCE_ALPHABET):
+        return None
+    return f"{letters[:4]}-{letters[4:]}"
+
+
 def hash_token(token: str) -> str:
     """The hex SHA-256 under which a token of full entropy is stored and found."""
     return hashlib.sha256(_bytes(token)).hexdigest()

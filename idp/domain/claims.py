@@ -36,6 +36,11 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "phone": ("phone_number", "phone_number_verified"),
 }
 LAB_SCOPES = frozenset({"labs", "groups"})
+# By which scope a client is registered for a claim that it asks for by name; a claim about labs is a scope itself.
+SCOPE_OF_CLAIM: dict[str, str] = {
+    **{name: scope for scope, names in SCOPE_CLAIMS.items() for name in names},
+    **{name: name for name in sorted(LAB_SCOPES)},
+}
 # Measured on real relying parties, whose cookies and headers break beyond.
 JWT_LAB_BYTES = 2048
 USERINFO_LAB_BYTES = 12 * 1024

@@ -47,6 +47,16 @@ class Metrics:
             "idp_tokens_refused", "Refused token requests", ("grant_type", "error"), registry=registry
         )
         self._logins = Counter("idp_logins", "Attempts to sign in", ("method", "outcome"), registry=registry)
+        self._logout_deliveries = Counter(
+            "idp_logout_deliveries", "Attempts to deliver logout tokens", ("outcome",), registry=registry
+        )
+        # Every worker counts the same rows.
+        self._logout_deliveries_given_up = Gauge(
+            "idp_logout_deliveries_given_up",
+            "Logout tokens that were given up",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
         self._flushes = Histogram(
             "idp_commit_batch_size", "Operations in one group commit", buckets=_OPERATIONS, registry=registry
         )
@@ -73,6 +83,14 @@ class Metrics:
     def login(self, method: str, outcome: str) -> None:
         """Count an attempt to sign in; both labels are names of ours, such as `password` and `failed`."""
         self._logins.labels(method, outcome).inc()
+
+    def logout_delivery(self, outcome: str) -> None:
+        """Count an attempt to deliver a logout token: `delivered`, `failed` or `given_up`."""
+        self._logout_deliveries.labels(outcome).inc()
+
+    def logout_deliveries_given_up(self, number: int) -> None:
+        """Say how many logout tokens were given up and are still remembered."""
+        self._logout_deliveries_given_up.set(number)
 
     def flushed(self, operations: int) -> None:
         """Count one group commit."""

@@ -1,6 +1,6 @@
 """Access tokens: JWTs for resource servers (RFC 9068), judged here by their row (RFC 6750 §3.1)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -17,7 +17,7 @@ def access_token_claims(
     issuer: str,
     sub: str,
     client_id: str,
-    audience: str,
+    audience: Sequence[str],
     scope: str,
     jti: str,
     now: datetime,
@@ -29,7 +29,7 @@ def access_token_claims(
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": sub,
-        "aud": audience,
+        "aud": audience[0] if len(audience) == 1 else list(audience),
         "client_id": client_id,
         # An empty scope has no place in the grammar (RFC 6749 §3.3): no scope, no member.
         **({"scope": scope} if scope else {}),

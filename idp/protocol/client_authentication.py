@@ -1,4 +1,7 @@
-"""Client authentication (RFC 6749 §2.3): none, client_secret_basic, client_secret_post."""
+"""Client authentication (RFC 6749 §2.3): none, client_secret_basic, client_secret_post.
+
+The methods with a signed JWT have a module of their own, `client_assertion`.
+"""
 
 from base64 import b64decode
 from binascii import Error as Base64Error
@@ -8,9 +11,11 @@ from datetime import datetime
 from hmac import compare_digest
 from urllib.parse import unquote_plus
 
-from idp.domain.client import Client
+from idp.domain.client import Client, ClientAuthMethod
 from idp.protocol.errors import InvalidClient, InvalidRequest
 from idp.protocol.parameters import Parameters
+
+_SECRET_METHODS = (ClientAuthMethod.CLIENT_SECRET_BASIC, ClientAuthMethod.CLIENT_SECRET_POST)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +69,8 @@ def check_client_credentials(
 ) -> Client:
     """Return the client when its credentials are right.
 
-    Clients with a secret may send it either way, whichever they registered; `mac` is the keyed hash of secrets. An
-    unknown client, a disabled one and a wrong secret look alike.
+    Clients registered for a secret may send it either way, whichever they registered; `mac` is the keyed hash of
+    secrets. An unknown client, a disabled one and a wrong secret look alike.
 
     Raises:
         InvalidClient: anything else.
@@ -79,6 +84,8 @@ def check_client_credentials(
         if presented.secret:
             raise InvalidClient(detail="a public client sent a secret")
         return client
+    if client.token_endpoint_auth_method not in _SECRET_METHODS:
+        raise InvalidClient(detail=f"registered for {client.token_endpoint_auth_method}; no assertion was sent")
     if presented.secret is None:
         raise InvalidClient(detail="no secret was sent")
     # Every secret is compared, so that time does not tell which one matched.

@@ -74,7 +74,7 @@ class InvalidTarget(OAuthError):
     """The resource is not one that tokens are issued for (RFC 8707 §2)."""
 
     error = "invalid_target"
-    default_description = "This resource is not registered here: leave the parameter out."
+    default_description = "The resource is not registered here, or not available to this client."
 
 
 class AccessDenied(OAuthError):
@@ -98,18 +98,53 @@ class ConsentRequired(OAuthError):
     default_description = "The user has to consent, and prompt=none forbids asking."
 
 
+class AccountSelectionRequired(OAuthError):
+    """The user would have to choose an account (OpenID Connect Core §3.1.2.6)."""
+
+    error = "account_selection_required"
+    default_description = "The user has to choose an account, and prompt=none forbids asking."
+
+
+class InteractionRequired(OAuthError):
+    """The user would have to do something else (OpenID Connect Core §3.1.2.6)."""
+
+    error = "interaction_required"
+    default_description = "The user has to sign in in another way, and prompt=none forbids asking."
+
+
+class UnmetAuthenticationRequirements(OAuthError):
+    """An essential `acr` cannot be reached (OpenID Connect Core §5.5.1.1, Unmet Authentication Requirements 1.0)."""
+
+    error = "unmet_authentication_requirements"
+    default_description = "The user could not be signed in in the way that the request demands."
+
+
 class RequestNotSupported(OAuthError):
-    """Request objects by value are not offered (OpenID Connect Core §3.1.2.6)."""
+    """Such a request object is not offered to the client (OpenID Connect Core §3.1.2.6)."""
 
     error = "request_not_supported"
-    default_description = "The request parameter is not supported: send plain parameters."
+    default_description = "Unsigned request objects are not supported for this client: sign it, or send parameters."
 
 
 class RequestUriNotSupported(OAuthError):
-    """Request objects by reference are not offered (OpenID Connect Core §3.1.2.6)."""
+    """Request objects by reference are not offered to the client (OpenID Connect Core §3.1.2.6)."""
 
     error = "request_uri_not_supported"
-    default_description = "The request_uri parameter is not supported: send plain parameters."
+    default_description = "The client has registered no request_uris: register the URI, or send the request by value."
+
+
+class InvalidRequestUri(OAuthError):
+    """The request_uri is not registered, or what it refers to cannot be had (OpenID Connect Core §3.1.2.6)."""
+
+    error = "invalid_request_uri"
+    default_description = "The request_uri is not registered for this client."
+
+
+class InvalidRequestObject(OAuthError):
+    """The request object does not count (OpenID Connect Core §3.1.2.6, RFC 9101 §6)."""
+
+    error = "invalid_request_object"
+    default_description = "The request object is malformed or not signed by the client."
 
 
 class RegistrationNotSupported(OAuthError):
@@ -139,6 +174,50 @@ class InsufficientScope(OAuthError):
     error = "insufficient_scope"
     status = 403
     default_description = "The access token lacks the scope that is needed here."
+
+
+class InvalidRedirectUri(OAuthError):
+    """A redirect URI cannot be registered (RFC 7591 §3.2.2)."""
+
+    error = "invalid_redirect_uri"
+    default_description = "A redirect URI is missing, malformed or not allowed."
+
+
+class InvalidClientMetadata(OAuthError):
+    """Something else that a client says about itself cannot be registered (RFC 7591 §3.2.2)."""
+
+    error = "invalid_client_metadata"
+    default_description = "The client metadata hold a value that is not valid or not offered here."
+
+
+class InvalidSoftwareStatement(OAuthError):
+    """What was sent as software statement is none (RFC 7591 §3.2.2)."""
+
+    error = "invalid_software_statement"
+    default_description = "The software statement is no signed JWT."
+
+
+class UnapprovedSoftwareStatement(OAuthError):
+    """Nobody's software statements are trusted here (RFC 7591 §3.2.2)."""
+
+    error = "unapproved_software_statement"
+    default_description = "No issuer of software statements is trusted here: leave software_statement out."
+
+
+class RegistrationClosed(OAuthError):
+    """Clients cannot register themselves here (RFC 7591 §3)."""
+
+    error = "access_denied"
+    status = 403
+    default_description = "Clients are registered by the administrators of this server: ask them."
+
+
+class RateLimited(OAuthError):
+    """Too many requests from one network (RFC 6585 §4)."""
+
+    error = "temporarily_unavailable"
+    status = 429
+    default_description = "There were too many requests from this network: try again after the time in Retry-After."
 
 
 class ServerError(OAuthError):

@@ -1,30 +1,42 @@
-"""ID tokens (OpenID Connect Core §2, §3.1.3.3)."""
+"""ID tokens (OpenID Connect Core §2, §3.1.3.3, §3.3.2.11)."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from idp.domain.grant import Grant
 
 TYPE = "JWT"
+UNSIGNED = "none"
 
 
 def id_token_claims(
-    grant: Grant, *, issuer: str, ttl: timedelta, now: datetime, at_hash: str, with_nonce: bool
+    grant: Grant,
+    *,
+    issuer: str,
+    sub: str,
+    ttl: timedelta,
+    now: datetime,
+    hashes: Mapping[str, str],
+    released: Mapping[str, Any],
+    with_nonce: bool,
 ) -> dict[str, Any]:
-    """Return the claims of an ID token; scope claims live in userinfo (§5.4).
+    """Return the claims of an ID token; `released` are those about its user, of which most live in userinfo (§5.4).
 
-    A refreshed one keeps everything but `iat`, `exp` and `at_hash`, and has no nonce (§12.2).
+    `hashes` are at_hash, c_hash and s_hash as they apply. There is one audience, so no azp. A refreshed one keeps
+    everything but `iat`, `exp` and at_hash, and has no nonce (§12.2).
     """
     claims: dict[str, Any] = {
+        **released,
         "iss": issuer,
-        "sub": grant.user_id,
+        "sub": sub,
         "aud": grant.client_id,
         "iat": int(now.timestamp()),
         "exp": int((now + ttl).timestamp()),
         "auth_time": int(grant.auth_time.timestamp()),
         "acr": grant.acr,
         "amr": list(grant.amr),
-        "at_hash": at_hash,
+        **hashes,
     }
     if grant.session_id is not None:
         claims["sid"] = grant.session_id

@@ -1,6 +1,6 @@
-"""RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0)."""
+"""RP-initiated and front-channel logout (OpenID Connect RP-Initiated Logout 1.0, Front-Channel Logout 1.0)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ from idp.domain.client import Client
 from idp.domain.session import Session
 from idp.protocol.authorization_response import with_query
 from idp.protocol.errors import InvalidRequest
+from idp.protocol.session_state import origin_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +22,17 @@ class LogoutHint:
 
 @dataclass(frozen=True, slots=True)
 class LogoutDecision:
-    """`confirmed` when the user need not be asked; `location` where the browser goes afterwards, None for our page."""
+    """What a logout request comes to.
+
+    `confirmed` when the user need not be asked; `ending` are the sessions that end then, or once the user has agreed.
+    `location` is where the browser may go on to afterwards: by itself when the request was `meant` for a session of
+    ours, else only as a link on our page.
+    """
 
     confirmed: bool
+    ending: tuple[Session, ...]
     location: str | None
+    meant: bool
 
 
 def read_logout_hint(claims: Mapping[str, Any], *, issuer: str) -> LogoutHint:
@@ -43,24 +51,45 @@ def decide_logout(
     *,
     client: Client | None,
     hint: LogoutHint | None,
-    session: Session | None,
+    sessions: Sequence[Session],
+    sub_of: Callable[[Session], str | None],
     post_logout_redirect_uri: str | None,
     state: str | None,
 ) -> LogoutDecision:
-    """Decide whether to ask, and where to go (§2, §3).
+    """Decide whether to ask, what ends, and where to go (RP-Initiated Logout §2, §3).
 
-    Without a hint, or with one of another session, the user is asked and stays here: anybody can name a client. Where
-    nobody is signed in, a hint of whichever session leads back.
+    `sessions` are those of the browser, `sub_of` tells by which `sub` the client knows the user of one. A hint of one
+    of them ends exactly that one. Without a hint, or with one of another session, the user is asked about all of them
+    and stays here: anybody can name a client. Where nobody is signed in, a hint of whichever session leads back.
 
     Raises:
         InvalidRequest: the URI is not registered for the client; shown as a page, never a redirect.
     """
+    location = None
     if post_logout_redirect_uri is not None and (client is not None or hint is not None):
         registered = () if client is None else client.post_logout_redirect_uris
         if post_logout_redirect_uri not in registered:
             raise InvalidRequest("post_logout_redirect_uri is not registered for this client.")
-    meant = hint is not None and (session is None or (hint.sub == session.user_id and hint.sid == session.id))
-    location = None
-    if meant and post_logout_redirect_uri is not None:
         location = post_logout_redirect_uri if state is None else with_query(post_logout_redirect_uri, {"state": state})
-    return LogoutDecision(confirmed=session is None or meant, location=location)
+    hinted = tuple(session for session in sessions if hint is not None and _is_hinted(hint, session, sub_of(session)))
+    if hinted:
+        return LogoutDecision(confirmed=True, ending=hinted, location=location, meant=True)
+    nobody = not sessions
+    return LogoutDecision(
+        confirmed=nobody, ending=tuple(sessions), location=location, meant=nobody and hint is not None
+    )
+
+
+def _is_hinted(hint: LogoutHint, session: Session, sub: str | None) -> bool:
+    return hint.sid == session.id and hint.sub == sub
+
+
+def frontchannel_logout_address(client: Client, *, issuer: str, sid: str) -> str | None:
+    """Return what a frame has to load so that the client ends its session (Front-Channel Logout §3).
+
+    `iss` and `sid` are always sent, whether or not the client requires them. None where the client is not told so.
+    """
+    uri = client.frontchannel_logout_uri
+    if not client.active or uri is None or origin_of(uri) is None:
+        return None
+    return with_query(uri, {"iss": issuer, "sid": sid})

@@ -1,14 +1,23 @@
 """What the user must still do before an authorization request is answered (OpenID Connect Core §3.1.2.3, §3.1.2.4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
 from idp.domain.session import Session
 from idp.protocol.authorization_request import AuthorizationRequest
-from idp.protocol.errors import ConsentRequired, LoginRequired
+from idp.protocol.claims_request import registered_wishes
+from idp.protocol.errors import (
+    AccountSelectionRequired,
+    ConsentRequired,
+    InteractionRequired,
+    LoginRequired,
+    UnmetAuthenticationRequirements,
+)
 from idp.protocol.redirect_uri import is_impersonable
 
 
@@ -16,39 +25,72 @@ class Step(StrEnum):
     """The next thing to happen."""
 
     LOGIN = "login"
+    SELECT_ACCOUNT = "select_account"
     CONSENT = "consent"
     ANSWER = "answer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """What is known about the browser and its user; `hinted_sub` is whom a valid id_token_hint names."""
+    """What is known about the browser and its user.
+
+    `session` is the account that would be answered for, `accounts` how many are signed in. `hinted` is true or false
+    where the request names a user: whether `session` is that user's; None where it names nobody.
+    """
 
     session: Session | None
+    accounts: int
     consent: Consent | None
     interaction: Interaction | None
-    hinted_sub: str | None = None
+    hinted: bool | None = None
 
 
 def next_step(request: AuthorizationRequest, situation: Situation, *, now: datetime) -> Step:
     """Decide what comes next.
 
     Raises:
-        LoginRequired, ConsentRequired: something is needed, and prompt=none forbids asking.
+        LoginRequired, AccountSelectionRequired, ConsentRequired: something is needed, and prompt=none forbids asking.
+        UnmetAuthenticationRequirements, InteractionRequired: the user signed in, but not in the way that is demanded.
     """
     silent = "none" in request.prompt
-    if _somebody_else_signed_in(situation):
+    if situation.hinted is False and _signed_in_for_this(situation):
         # §3.1.2.2: only the hinted user may be answered for; asking once more would ask forever.
-        raise LoginRequired("Another user signed in than the one the id_token_hint names.")
+        raise LoginRequired("Another user signed in than the one the request names.")
+    if _needs_selection(request, situation):
+        if silent:
+            raise AccountSelectionRequired
+        return Step.SELECT_ACCOUNT
     if _needs_login(request, situation, now):
         if silent:
             raise LoginRequired
         return Step.LOGIN
+    demanded = request.claims.essential_acr
+    if demanded and situation.session is not None and situation.session.acr not in demanded:
+        raise InteractionRequired if silent else UnmetAuthenticationRequirements
     if _needs_consent(request, situation):
         if silent:
             raise ConsentRequired
         return Step.CONSENT
     return Step.ANSWER
+
+
+def consent_tokens(request: AuthorizationRequest) -> tuple[str, ...]:
+    """Return what the user must have agreed to: the scopes, and as `claim NAME` what was asked for one by one.
+
+    A claim of a requested scope needs no consent of its own. No scope holds a space, so the two are never confused.
+    """
+    wishes = {**request.claims.userinfo, **request.claims.id_token}
+    names = registered_wishes(wishes, set(request.client.scopes) - set(request.scope))
+    return (*request.scope, *(f"claim {name}" for name in names))
+
+
+def covers(held: Iterable[str], asked: Iterable[str]) -> bool:
+    """Whether a consent says yes to all of it; one to a scope covers the claims of that scope."""
+    held = set(held)
+    return all(
+        token in held or (token.startswith("claim ") and SCOPE_OF_CLAIM[token.removeprefix("claim ")] in held)
+        for token in asked
+    )
 
 
 def _signed_in_for_this(situation: Situation) -> bool:
@@ -62,21 +104,26 @@ def _signed_in_for_this(situation: Situation) -> bool:
     )
 
 
-def _somebody_else_signed_in(situation: Situation) -> bool:
-    session, hinted = situation.session, situation.hinted_sub
-    other = session is not None and hinted is not None and hinted != session.user_id
-    return other and _signed_in_for_this(situation)
+def _needs_selection(request: AuthorizationRequest, situation: Situation) -> bool:
+    session, interaction = situation.session, situation.interaction
+    if not situation.accounts or situation.hinted is not None:
+        return False
+    if session is None:
+        # Somebody is signed in here, though nobody was said to be the one in use; signing in anew is never forbidden.
+        return "login" not in request.prompt
+    if "select_account" not in request.prompt or _signed_in_for_this(situation):
+        return False
+    return interaction is None or interaction.selected_session_id != session.id
 
 
 def _needs_login(request: AuthorizationRequest, situation: Situation, now: datetime) -> bool:
     session = situation.session
-    if session is None or situation.hinted_sub not in {None, session.user_id}:
+    if session is None or situation.hinted is False:
         return True
     # A sign-in within this very request satisfies whatever asked for it.
     if _signed_in_for_this(situation):
         return False
-    # With one account a browser, choosing another account is signing in again.
-    if request.prompt & {"login", "select_account"}:
+    if "login" in request.prompt:
         return True
     # max_age=0 is the same as prompt=login (§3.1.2.1).
     return request.max_age is not None and (not request.max_age or now - session.auth_time > request.max_age)
@@ -99,4 +146,4 @@ def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:
         return True
     if request.client.trusted:
         return False
-    return situation.consent is None or not set(request.scope) <= set(situation.consent.scopes)
+    return situation.consent is None or not covers(situation.consent.scopes, consent_tokens(request))

@@ -10,6 +10,7 @@ from idp.domain.client import ApplicationType, Client
 _DANGEROUS_SCHEMES = frozenset(
     {"javascript", "data", "vbscript", "file", "blob", "about", "ftp", "ws", "wss", "mailto"}
 )
+_WEB_SCHEMES = frozenset({"http", "https"})
 _LOOPBACK = re.compile(r"(?P<origin>http://(?:127\.0\.0\.1|\[::1\]))(?::(?P<port>[0-9]{1,5}))?(?P<rest>(?:[/?].*)?)")
 _PRINTABLE = frozenset(map(chr, range(0x21, 0x7F))) - frozenset('"<>\\^`{|}')
 
@@ -66,8 +67,38 @@ def is_safe_uri_text(uri: str) -> bool:
     return bool(uri) and len(uri) <= 2048 and _PRINTABLE.issuperset(uri)
 
 
-def redirect_uri_fault(uri: str, kind: ApplicationType) -> str | None:
-    """Return why a URI cannot be registered, as a sentence; None when it can (RFC 8252 §7, OIDC Registration §2)."""
+def redirect_uri_fault(uri: str, kind: ApplicationType, *, implicit: bool = False) -> str | None:
+    """Return why a URI cannot be registered, as a clause; None when it can (RFC 8252 §7, OIDC Registration §2).
+
+    `implicit` is said of clients that get tokens in the redirect itself: in the browser's address on its way.
+    """
+    fault = _address_fault(uri)
+    if fault is not None:
+        return fault
+    parts = urlsplit(uri)
+    if parts.scheme in _WEB_SCHEMES:
+        if implicit and kind is ApplicationType.WEB and (parts.scheme == "http" or parts.hostname == "localhost"):
+            return "a web application with the implicit grant needs https, and a host other than localhost"
+        return None
+    if kind is not ApplicationType.NATIVE:
+        return "only native applications may use a scheme of their own"
+    if "." not in parts.scheme:
+        return "a private-use scheme is a reversed domain name such as org.example.app (RFC 8252 §7.1)"
+    return None
+
+
+def server_uri_fault(uri: str, *, loopback: bool = True, fragment: bool = False) -> str | None:
+    """Return why the address of a client's server cannot be registered, as a clause; None when it can.
+
+    It begins with https; where `loopback` says so plain http is accepted on the machine itself. The specifications
+    allow a `fragment` in request_uris only (OpenID Connect Core §6.2).
+    """
+    if not uri.startswith(("https://", "http://") if loopback else "https://"):
+        return "it must begin with https://"
+    return _address_fault(uri, fragment=fragment)
+
+
+def _address_fault(uri: str, *, fragment: bool = False) -> str | None:
     if not is_safe_uri_text(uri):
         return "it is empty, too long, or holds characters that must be percent-encoded"
     try:
@@ -75,13 +106,13 @@ def redirect_uri_fault(uri: str, kind: ApplicationType) -> str | None:
         host, port = parts.hostname, parts.port
     except ValueError:
         return "it is not a valid URI"
-    if "#" in uri:
+    if "#" in uri and not fragment:
         return "it has a fragment"
     if parts.scheme in _DANGEROUS_SCHEMES or not parts.scheme:
         return "its scheme is not allowed"
     if "*" in parts.netloc or "@" in parts.netloc:
         return "wildcards and user names in it are not allowed"
-    if parts.scheme in {"http", "https"}:
+    if parts.scheme in _WEB_SCHEMES:
         if not host or port == 0:
             return "it names no host"
         if "%" in parts.netloc:
@@ -89,11 +120,6 @@ def redirect_uri_fault(uri: str, kind: ApplicationType) -> str | None:
             return "its host is percent-encoded: write it as it is"
         if parts.scheme == "http" and host not in {"localhost", "127.0.0.1", "::1"}:
             return "plain http is only allowed on localhost, 127.0.0.1 and [::1]: use https"
-        return None
-    if kind is not ApplicationType.NATIVE:
-        return "only native applications may use a scheme of their own"
-    if "." not in parts.scheme:
-        return "a private-use scheme is a reversed domain name such as org.example.app (RFC 8252 §7.1)"
     return None
 
 

@@ -1,14 +1,67 @@
-"""Resource indicators (RFC 8707): the only resource here so far is this server itself."""
+"""Resource indicators (RFC 8707): which registered APIs, or this server itself, access tokens are for."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
+from idp.domain.claims import LAB_SCOPES
+from idp.domain.client import Client
+from idp.domain.resource import Resource
 from idp.protocol.errors import InvalidTarget
 from idp.protocol.parameters import Parameters
 
+MAX_RESOURCES = 10
 
-def check_resource(params: Parameters, *, issuer: str) -> None:
-    """Check that nothing but this server is asked for (§2): another audience silently left out would mislead.
+
+def read_resources(params: Parameters) -> tuple[str, ...]:
+    """Return the resources that a request names, once each, in its order (§2).
 
     Raises:
-        InvalidTarget: another resource was named.
+        InvalidTarget: there are absurdly many.
     """
-    if any(resource != issuer for resource in (params.get("resource") or "").split(" ") if resource):
-        raise InvalidTarget
+    uris = tuple(dict.fromkeys(uri for uri in (params.get("resource") or "").split(" ") if uri))
+    if len(uris) > MAX_RESOURCES:
+        raise InvalidTarget(detail="more than ten resources")
+    return uris
+
+
+def check_resources(
+    requested: Sequence[str], client: Client, registered: Mapping[str, Resource], *, issuer: str
+) -> tuple[str, ...]:
+    """Return the requested resources: this server, and APIs of which the client has a scope (§2).
+
+    Raises:
+        InvalidTarget: one is not registered, or none of its scopes is the client's; which of the two is not told.
+    """
+    for uri in requested:
+        if uri == issuer:
+            continue
+        resource = registered.get(uri)
+        if resource is None or set(client.scopes).isdisjoint(resource.scopes):
+            raise InvalidTarget
+    return tuple(requested)
+
+
+def check_granted(requested: Sequence[str], granted: Sequence[str], *, issuer: str) -> tuple[str, ...]:
+    """Return the resources of one access token: those requested, or all that were granted (§2.2).
+
+    This server itself, which is where userinfo is, always counts as granted.
+
+    Raises:
+        InvalidTarget: one was not granted.
+    """
+    if not set(requested) <= {issuer, *granted}:
+        raise InvalidTarget("The resource is none of those in the authorization request.")
+    return tuple(requested or granted)
+
+
+def scope_for(
+    audience: Sequence[str], scope: Iterable[str], registered: Mapping[str, Resource], *, issuer: str
+) -> tuple[str, ...]:
+    """Return what of a scope means something to an audience: an API's own scopes, and labs anywhere (§2.2).
+
+    This server is the audience where there is none, and takes every scope: software that never heard of resources
+    reads its scopes there.
+    """
+    if not audience or issuer in audience:
+        return tuple(scope)
+    meant = {name for uri in audience if uri in registered for name in registered[uri].scopes} | LAB_SCOPES
+    return tuple(name for name in scope if name in meant)

@@ -31,16 +31,17 @@ def is_scope_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def check_user_scope(client: Client, raw: str | None) -> tuple[str, ...]:
+def check_user_scope(client: Client, raw: str | None, *, code: bool) -> tuple[str, ...]:
     """Return what of the requested scope a user may be asked to give to this client.
 
-    What the client did not register is left out (RFC 6749 §3.3), as is `offline_access` where it could not refresh.
+    What the client did not register is left out (RFC 6749 §3.3), as is `offline_access` where it could not refresh or
+    the answer holds no code (OpenID Connect Core §11).
 
     Raises:
         InvalidScope: malformed, or nothing is left.
     """
     allowed = set(client.scopes)
-    if GrantType.REFRESH_TOKEN not in client.grant_types:
+    if GrantType.REFRESH_TOKEN not in client.grant_types or not code:
         allowed.discard("offline_access")
     granted = tuple(token for token in parse_scope(raw) if token in allowed)
     if not granted:

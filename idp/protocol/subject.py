@@ -1,17 +1,22 @@
 """Subject identifiers (OpenID Connect Core §8): the same for all clients, or one per sector."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
 from idp.domain.client import Client, SubjectType
 
 
 def sector_of(client: Client) -> str | None:
+    """Return the client's sector identifier; None where there is no single one."""
+    return sector_identifier(client.redirect_uris, client.sector_identifier_uri)
+
+
+def sector_identifier(redirect_uris: Sequence[str], sector_identifier_uri: str | None) -> str | None:
     """Return the sector identifier (§8.1): the host of sector_identifier_uri, else that of all redirect URIs.
 
     None where there is no single one; such a client cannot have pairwise subjects.
     """
-    uris = client.redirect_uris if client.sector_identifier_uri is None else (client.sector_identifier_uri,)
+    uris = redirect_uris if sector_identifier_uri is None else (sector_identifier_uri,)
     hosts = {urlsplit(uri).hostname for uri in uris}
     return hosts.pop() if len(hosts) == 1 else None
 

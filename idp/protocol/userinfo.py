@@ -24,12 +24,12 @@ def check_userinfo_token(
         raise InvalidToken
     if grant is None or user is None:
         raise InvalidToken("The access token speaks for no user.")
-    if token.audience != issuer:
+    if issuer not in token.audiences:
         raise InvalidToken("The access token is meant for another audience.")
     check_scope(token, "openid")
     return token, grant, user
 
 
-def userinfo(user: User, released: Mapping[str, Any]) -> dict[str, Any]:
+def userinfo(sub: str, released: Mapping[str, Any]) -> dict[str, Any]:
     """Return the response: `sub` as in the ID token, then the released claims (§5.3.2)."""
-    return {"sub": user.id, **without_overflow(released, max_bytes=USERINFO_LAB_BYTES)}
+    return {**without_overflow(released, max_bytes=USERINFO_LAB_BYTES), "sub": sub}

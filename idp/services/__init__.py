@@ -1,9 +1,10 @@
 """Use cases: each owns its transaction and serves page, API and CLI alike.
 
-`installation` opens the keys of a store and `signing_keys` keeps the ring that signs. `clients` authenticates and
-caches clients. `authorization`, `login` and `sessions` carry a browser through `/authorize`; `token` with one module
-per grant (`authorization_code`, `refresh_token`, `client_credentials`) and `token_issuer` answer `/token`; `userinfo`,
-`introspection`, `revocation` and `logout` are the other endpoints. `accounts`, `labs`, `client_input`, `apply` and
-`export` administer; `setup` makes the first super_admin; `audit` builds events; `jobs` runs `sweep`, which deletes what
-has expired.
+`installation` opens the keys of a store and `signing_keys` keeps the ring that signs. `clients` finds and caches
+clients, which prove themselves to `client_authentication`; `client_keys` are registered or fetched. `authorization`,
+`login` and `sessions` carry a browser through `/authorize`; `token` with one module per grant (`authorization_code`,
+`refresh_token`, `client_credentials`) and `token_issuer` answer `/token`; `userinfo`, `introspection`, `revocation`
+and `logout` are the other endpoints. `accounts`, `labs`, `client_input` (of `client_fields`), `resources`, `apply`
+(of `apply_file` and `apply_plan`) and `export` administer; `setup` makes the first super_admin; `audit` builds
+events; `jobs` runs `sweep`, which deletes what has expired.
 """

@@ -17,6 +17,7 @@ from idp.domain.user import PROFILE_CLAIMS, AdminRole, User, UserStatus
 from idp.services.audit import audit_event
 from idp.services.input import Email, Input, InputRefused, Lines, Text, WebAddress, longest
 from idp.services.login import MAX_PASSWORD_CHARS
+from idp.services.sessions import end_all_sessions
 from idp.store.errors import Conflict, NotFound
 from idp.store.store import Store, Transaction
 
@@ -186,7 +187,7 @@ class Accounts:
                 await tx.credentials.add(password_credential(user, encoded, now=now))
             else:
                 await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
-            await tx.sessions.end_all(user.id, now=now)
+            await end_all_sessions(tx, user.id, now=now)
             await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
         # Only now: a grant that is being made at this moment is either seen here, or its code sees the ended session.
         async with self._store.write() as tx:
@@ -284,7 +285,7 @@ async def save_user(tx: Transaction, user: User, *, before: User) -> None:
     """Save a changed account; one that is disabled by it is signed out everywhere and loses what it gave."""
     await tx.users.save(user)
     if before.active and not user.active:
-        await tx.sessions.end_all(user.id, now=user.updated_at)
+        await end_all_sessions(tx, user.id, now=user.updated_at)
         await tx.grants.revoke_all(user.id, now=user.updated_at)
 
 

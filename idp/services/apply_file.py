@@ -16,10 +16,11 @@ from idp.services.accounts import UserInput
 from idp.services.client_input import ClientInput
 from idp.services.input import NOT_SUPPORTED, Input, InputRefused, Place, place_text, unknown_name
 from idp.services.labs import LabInput, MembershipInput
+from idp.services.resources import ResourceInput
 
 Given = TypeVar("Given", bound=Input)
 
-_SECTIONS = ("labs", "users", "memberships", "clients")
+_SECTIONS = ("labs", "users", "memberships", "clients", "resources")
 _UNSUPPORTED = {"providers"}
 _SECRETS = ("password", "password_hash", "client_secret")
 _DEEPEST = 20
@@ -92,6 +93,7 @@ class ApplyFile:
     users: Sequence[Entry[UserInput]] | None
     memberships: Sequence[Entry[MembershipInput]] | None
     clients: Sequence[Entry[ClientInput]] | None
+    resources: Sequence[Entry[ResourceInput]] | None
 
 
 def read_apply_files(files: Iterable[tuple[str, bytes]], environ: Mapping[str, str]) -> ApplyFile:
@@ -108,6 +110,7 @@ def read_apply_files(files: Iterable[tuple[str, bytes]], environ: Mapping[str, s
         users=sections.read("users", UserInput, lambda user: {"email": user.email, "username": user.username}),
         memberships=sections.read("memberships", MembershipInput, lambda held: {"user": (held.lab, held.user.lower())}),
         clients=sections.read("clients", ClientInput, lambda client: {"client_id": client.client_id}),
+        resources=sections.read("resources", ResourceInput, lambda resource: {"audience": resource.audience}),
     )
     if faults:
         raise ApplyRefused(faults)

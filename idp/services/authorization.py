@@ -1,38 +1,36 @@
 """The authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): check, ask what must be asked, answer."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from idp.crypto.jose import InvalidSignature, verify
-from idp.crypto.opaque import hash_token, mint_id, mint_token
-from idp.domain.audit import AuditAction
+from idp.crypto.opaque import hash_token, mint_token
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.consent import Consent
-from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
-from idp.domain.lab import LabMembership
-from idp.domain.signing_key import SigningAlgorithm
-from idp.protocol.authorization_request import PARAMETERS, AuthorizationRequest, check_authorization_request
+from idp.protocol.authorization_request import (
+    PARAMETERS,
+    AuthorizationRequest,
+    check_authorization_request,
+    reply_address,
+)
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
-from idp.protocol.errors import AccessDenied, InvalidRequest, OAuthError
-from idp.protocol.logout import LogoutHint, read_logout_hint
+from idp.protocol.errors import InvalidTarget, OAuthError
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
-from idp.services.audit import audit_event
+from idp.protocol.resource import read_resources
+from idp.services.authorization_answer import AuthorizationAnswer, InteractionGone
 from idp.services.clients import Clients
-from idp.services.sessions import SignedIn
-from idp.services.signing_keys import SigningKeys
-from idp.services.token_issuer import TokenTimes
+from idp.services.hints import Hints
+from idp.services.request_objects import RequestObjects
+from idp.services.resources import Resources
+from idp.services.sessions import Accounts, SignedIn
+from idp.services.subjects import Subjects
 from idp.store.store import Store
 
 
 class UnknownClient(Exception):
     """There is no such client; shown as a page, since there is nowhere safe to answer to."""
-
-
-class InteractionGone(Exception):
-    """The stored request has expired or was answered already, or its handle is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +50,13 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ConsentPage:
-    """What the consent page shows."""
+class Progress:
+    """How far a request is: whose account it would be answered for, and what they said yes to before."""
 
     request: AuthorizationRequest
-    signed_in: SignedIn
-    memberships: tuple[LabMembership, ...]
+    signed_in: SignedIn | None
+    consent: Consent | None
+    step: Step
 
 
 class Authorization:
@@ -67,33 +66,42 @@ class Authorization:
         self,
         store: Store,
         clients: Clients,
-        signing_keys: SigningKeys,
+        resources: Resources,
+        request_objects: RequestObjects,
+        hints: Hints,
+        subjects: Subjects,
+        answer: AuthorizationAnswer,
         clock: Clock,
         *,
         issuer: str,
-        times: TokenTimes,
         interaction_ttl: timedelta,
     ) -> None:
         self._store = store
         self._clients = clients
-        self._signing_keys = signing_keys
+        self._resources = resources
+        self._request_objects = request_objects
+        self._hints = hints
+        self._subjects = subjects
+        self._answer = answer
         self._clock = clock
         self._issuer = issuer
-        self._times = times
         self._interaction_ttl = interaction_ttl
 
-    async def start(self, params: Parameters, signed_in: SignedIn | None) -> AuthorizationResponse | Ask:
+    async def start(self, params: Parameters, accounts: Accounts) -> AuthorizationResponse | Ask:
         """Take a new request.
 
         Raises:
             UnknownClient, RedirectUriRefused: there is nowhere safe to answer to.
             Refused: answered by redirect.
         """
-        request = await self._check(params)
-        step = await self._next(request, signed_in, None)
-        if step is Step.ANSWER and signed_in is not None:
-            return await self._answer(request, signed_in, None)
-        return Ask(step, await self._remember(request, params))
+        client = await self._client(params)
+        params = await self._request_objects.resolve(client, params)
+        progress = await self.progress(await self._check(client, params), accounts, None)
+        if progress.step is Step.ANSWER and progress.signed_in is not None:
+            return await self._answer.give(
+                progress.request, progress.signed_in, None, browser_state=accounts.browser_state
+            )
+        return Ask(progress.step, await self._remember(client, params))
 
     async def remember(self, params: Parameters) -> str:
         """Store a request that came by POST, without our cookie, and return its handle (OpenID Connect Core §3.1.2.1).
@@ -101,19 +109,24 @@ class Authorization:
         Raises:
             UnknownClient, RedirectUriRefused, Refused: as for `start`.
         """
-        return await self._remember(await self._check(params), params)
+        client = await self._client(params)
+        params = await self._request_objects.resolve(client, params)
+        await self._check(client, params)
+        return await self._remember(client, params)
 
-    async def resume(self, handle: str, signed_in: SignedIn | None) -> AuthorizationResponse | Ask:
+    async def resume(self, handle: str, accounts: Accounts) -> AuthorizationResponse | Ask:
         """Continue a stored request.
 
         Raises:
             InteractionGone, UnknownClient, RedirectUriRefused, Refused: as for `start`.
         """
         pending = await self.pending(handle)
-        step = await self._next(pending.request, signed_in, pending.interaction)
-        if step is Step.ANSWER and signed_in is not None:
-            return await self._answer(pending.request, signed_in, pending.interaction)
-        return Ask(step, handle)
+        progress = await self.progress(pending.request, accounts, pending.interaction)
+        if progress.step is Step.ANSWER and progress.signed_in is not None:
+            return await self._answer.give(
+                progress.request, progress.signed_in, pending.interaction, browser_state=accounts.browser_state
+            )
+        return Ask(progress.step, handle)
 
     async def pending(self, handle: str) -> Pending:
         """Return a stored request, checked against the client as it is now.
@@ -124,118 +137,89 @@ class Authorization:
         async with self._store.read() as tx:
             interaction = await tx.interactions.find(hash_token(handle))
         if interaction is None or interaction.used_at is not None or self._clock() >= interaction.expires_at:
-            raise InteractionGone
-        return Pending(interaction=interaction, request=await self._check(Parameters(interaction.params)))
+            raise InteractionGone(None if interaction is None else interaction.client_id)
+        params = Parameters(interaction.params)
+        return Pending(interaction=interaction, request=await self._check(await self._client(params), params))
 
-    async def consent_page(self, handle: str, signed_in: SignedIn) -> ConsentPage:
-        """Return what the consent page shows.
+    async def select(self, handle: str, accounts: Accounts, sid: str) -> None:
+        """Remember for which of a browser's accounts the request is to be answered; a foreign `sid` changes nothing.
 
         Raises:
             InteractionGone, UnknownClient, RedirectUriRefused, Refused: as for `resume`.
         """
         pending = await self.pending(handle)
-        memberships = tuple(await self._store.find_memberships(signed_in.user.id))
-        return ConsentPage(request=pending.request, signed_in=signed_in, memberships=memberships)
+        if any(account.session.id == sid for account in accounts.all):
+            async with self._store.write() as tx:
+                await tx.interactions.select_session(pending.interaction.hash, session_id=sid)
 
-    async def decide(self, handle: str, signed_in: SignedIn, *, allowed: bool) -> AuthorizationResponse | Ask:
-        """Take the answer of the consent page and continue.
-
-        Raises:
-            Refused: the user did not allow it; answered by redirect.
-            InteractionGone, UnknownClient, RedirectUriRefused: as for `resume`.
-        """
-        pending = await self.pending(handle)
-        client, now = pending.request.client, self._clock()
-        if not allowed:
-            event = audit_event(
-                AuditAction.CONSENT_DENIED, actor=signed_in.user.id, target=client.client_id, now=now, succeeded=False
-            )
-            if not await self._store.commit.consume(Interaction, pending.interaction.hash, now=now, then=[event]):
-                raise InteractionGone
-            raise Refused(pending.request.reply, AccessDenied("The user did not allow it."))
-        async with self._store.write() as tx:
-            # The first consent has no row to lock, and the user may press Allow in two tabs at once.
-            await tx.users.lock(signed_in.user.id)
-            interaction = await tx.interactions.lock(pending.interaction.hash)
-            await tx.interactions.save(replace(interaction, user_id=signed_in.user.id, consented_at=now))
-            scopes = pending.request.scope
-            held = await tx.consents.find(signed_in.user.id, client.client_id)
-            consent = Consent(
-                user_id=signed_in.user.id,
-                client_id=client.client_id,
-                scopes=scopes if held is None else tuple(dict.fromkeys((*held.scopes, *scopes))),
-                created_at=now if held is None else held.created_at,
-                updated_at=now,
-            )
-            await (tx.consents.add(consent) if held is None else tx.consents.save(consent))
-            await tx.audit_events.add(
-                audit_event(
-                    AuditAction.CONSENT_GIVEN,
-                    actor=signed_in.user.id,
-                    target=client.client_id,
-                    now=now,
-                    scopes=list(scopes),
-                )
-            )
-        return await self.resume(handle, signed_in)
-
-    async def hint(self, id_token_hint: str | None) -> LogoutHint | None:
-        """Return what an id_token_hint says; None when there is none.
-
-        Expired hints count, foreign or unsigned ones do not; keys that left JWKS are remembered for a year.
+    async def progress(
+        self, request: AuthorizationRequest, accounts: Accounts, interaction: Interaction | None
+    ) -> Progress:
+        """Return how far a request is in this browser.
 
         Raises:
-            InvalidRequest: it was not issued here.
+            Refused: it cannot be answered; answered by redirect.
         """
-        if id_token_hint is None:
-            return None
         try:
-            verified = verify(
-                id_token_hint,
-                await self._signing_keys.verification_keys(),
-                algorithms=[str(a) for a in SigningAlgorithm],
+            signed_in, hinted = await self._choose(request, accounts, interaction)
+            consent = None
+            if signed_in is not None:
+                async with self._store.read() as tx:
+                    consent = await tx.consents.find(signed_in.user.id, request.client.client_id)
+            request = _with_earlier_scopes(request, consent)
+            situation = Situation(
+                session=None if signed_in is None else signed_in.session,
+                accounts=len(accounts.all),
+                consent=consent,
+                interaction=interaction,
+                hinted=hinted,
             )
-        except InvalidSignature as error:
-            raise InvalidRequest("The id_token_hint was not issued here.", detail=str(error)) from error
-        if verified.header.get("typ") not in {None, "JWT"}:
-            # An access token is signed by the same keys, and is no ID token (RFC 8725 §3.11).
-            raise InvalidRequest("The id_token_hint is not an ID token.")
-        return read_logout_hint(verified.claims, issuer=self._issuer)
+            step = next_step(request, situation, now=self._clock())
+        except OAuthError as error:
+            raise Refused(request.reply, error) from error
+        return Progress(request=request, signed_in=signed_in, consent=consent, step=step)
 
-    async def _check(self, params: Parameters) -> AuthorizationRequest:
+    async def _choose(
+        self, request: AuthorizationRequest, accounts: Accounts, interaction: Interaction | None
+    ) -> tuple[SignedIn | None, bool | None]:
+        """Return the account to answer for, and whether it is the one that the request names, if it names any."""
+        hint = await self._hints.read(request.id_token_hint)
+        names = []
+        if hint is not None:
+            names.append((await self._clients.find(hint.client_id) or request.client, hint.sub))
+        if request.claims.sub is not None:
+            names.append((request.client, request.claims.sub))
+        if names:
+            for account in accounts.all:
+                if all(self._subjects.of(client, account.user.id) == sub for client, sub in names):
+                    return account, True
+            return accounts.active, False
+        selected = None if interaction is None else interaction.selected_session_id
+        chosen = next((account for account in accounts.all if account.session.id == selected), accounts.active)
+        return chosen, None
+
+    async def _client(self, params: Parameters) -> Client:
         client: Client | None = None
         if "client_id" not in params.repeated:
             client = await self._clients.find(params.get("client_id") or "")
         if client is None:
             raise UnknownClient
-        return check_authorization_request(client, params, issuer=self._issuer)
+        return client
 
-    async def _next(
-        self, request: AuthorizationRequest, signed_in: SignedIn | None, interaction: Interaction | None
-    ) -> Step:
-        consent = None
-        if signed_in is not None:
-            async with self._store.read() as tx:
-                consent = await tx.consents.find(signed_in.user.id, request.client.client_id)
+    async def _check(self, client: Client, params: Parameters) -> AuthorizationRequest:
         try:
-            hint = await self.hint(request.id_token_hint)
-            situation = Situation(
-                session=None if signed_in is None else signed_in.session,
-                consent=consent,
-                interaction=interaction,
-                hinted_sub=None if hint is None else hint.sub,
-            )
-            return next_step(request, situation, now=self._clock())
-        except OAuthError as error:
-            raise Refused(request.reply, error) from error
+            resources = await self._resources.find_all(read_resources(params))
+        except InvalidTarget as error:
+            raise Refused(reply_address(client, params, issuer=self._issuer), error) from error
+        return check_authorization_request(client, params, issuer=self._issuer, resources=resources)
 
-    async def _remember(self, request: AuthorizationRequest, params: Parameters) -> str:
+    async def _remember(self, client: Client, params: Parameters) -> str:
         now = self._clock()
         handle = mint_token()
         await self._store.commit.append(
             Interaction(
                 hash=hash_token(handle),
-                client_id=request.client.client_id,
+                client_id=client.client_id,
                 params={name: value for name in PARAMETERS if (value := params.get(name)) is not None},
                 created_at=now,
                 expires_at=now + self._interaction_ttl,
@@ -243,45 +227,15 @@ class Authorization:
         )
         return handle
 
-    async def _answer(
-        self, request: AuthorizationRequest, signed_in: SignedIn, interaction: Interaction | None
-    ) -> AuthorizationResponse:
-        now = self._clock()
-        code = mint_token()
-        grant = self._grant(request, signed_in, now)
-        row = AuthorizationCode(
-            hash=hash_token(code),
-            grant_id=grant.id,
-            redirect_uri=request.redirect_uri.uri if request.redirect_uri.given else None,
-            code_challenge=request.code_challenge,
-            created_at=now,
-            expires_at=now + self._times.code,
-        )
-        if interaction is None:
-            await self._store.commit.append(grant, row)
-        elif not await self._store.commit.consume(Interaction, interaction.hash, now=now, then=(grant, row)):
-            raise InteractionGone
-        return request.reply.success(code=code)
 
-    def _grant(self, request: AuthorizationRequest, signed_in: SignedIn, now: datetime) -> Grant:
-        session = signed_in.session
-        offline = "offline_access" in request.scope
-        return Grant(
-            id=mint_id("g"),
-            client_id=request.client.client_id,
-            user_id=signed_in.user.id,
-            session_id=session.id,
-            scope=" ".join(request.scope),
-            auth_time=session.auth_time,
-            acr=session.acr,
-            amr=session.amr,
-            nonce=request.nonce,
-            offline=offline,
-            created_at=now,
-            # An offline grant lives as long as its refresh tokens are used; each use is checked against their own end.
-            expires_at=now + _OFFLINE_GRANT if offline else session.expires_at,
-        )
+def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None) -> AuthorizationRequest:
+    """Return the request with what the user gave this client before, where it asks for that (include_granted_scopes).
 
-
-# Consent to act while the user is away is asked again after a year at the latest.
-_OFFLINE_GRANT = timedelta(days=366)
+    Without a code in the answer there is nothing that could outlive the session.
+    """
+    if not request.include_granted_scopes or consent is None:
+        return request
+    allowed = set(request.client.scopes) - (set() if "code" in request.response_type else {"offline_access"})
+    return replace(
+        request, scope=tuple(dict.fromkeys((*request.scope, *(name for name in consent.scopes if name in allowed))))
+    )

@@ -11,6 +11,7 @@ from idp.domain.grant import AuthorizationCode, Grant
 from idp.protocol.authorization_code import CodeReplayed, redeem_code
 from idp.protocol.errors import InvalidGrant
 from idp.protocol.parameters import Parameters
+from idp.protocol.resource import check_granted, read_resources
 from idp.services.audit import audit_event
 from idp.services.refresh_token import refresh_token_row, user_token_response
 from idp.services.token import GrantContext
@@ -52,28 +53,27 @@ class AuthorizationCodeGrant:
         if issued.session_ended:
             # Signed out between the two requests; this holds for what was meant to outlive the session as well.
             raise InvalidGrant(detail="the session of this code has ended")
-        scope = grant.scope.split()
-        token, row = await self._issuer.access_token(client, grant, scope, now=now)
-        rows: list[object] = [row]
-        refresh_token = None
-        if GrantType.REFRESH_TOKEN in client.grant_types:
-            refresh_token = mint_token()
-            rows.append(
-                refresh_token_row(grant, refresh_token, grant.scope, ttl=self._issuer.times.refresh_token, now=now)
-            )
-        # Signed before, so that no connection is held meanwhile; only the winner's rows are ever inserted.
-        if not await self._store.commit.consume(AuthorizationCode, code.hash, now=now, then=rows):
-            await self._revoke(grant, client, now)
-            raise CodeReplayed(detail="the code was used at the same time")
-        return await user_token_response(
+        refresh_token = mint_token() if GrantType.REFRESH_TOKEN in client.grant_types else None
+        response, row = await user_token_response(
             self._issuer,
             client,
             grant,
-            access_token=(token, row),
+            issued.user,
+            scope=grant.scope.split(),
+            audience=check_granted(read_resources(params), grant.resources, issuer=self._issuer.issuer),
             refresh_token=refresh_token,
             first=True,
             now=now,
         )
+        rows: list[object] = [row]
+        if refresh_token is not None:
+            ttl = self._issuer.times.refresh_token
+            rows.append(refresh_token_row(grant, refresh_token, grant.scope, ttl=ttl, now=now))
+        # Signed before, so that no connection is held meanwhile; only the winner's rows are ever inserted.
+        if not await self._store.commit.consume(AuthorizationCode, code.hash, now=now, then=rows):
+            await self._revoke(grant, client, now)
+            raise CodeReplayed(detail="the code was used at the same time")
+        return response
 
     async def _revoke(self, grant: Grant, client: Client, now: datetime) -> None:
         async with self._store.write() as tx:

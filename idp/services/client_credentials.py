@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from idp.domain.client import Client, GrantType
 from idp.protocol.errors import UnauthorizedClient
 from idp.protocol.parameters import Parameters
+from idp.protocol.resource import check_resources, read_resources
 from idp.protocol.scope import check_client_scope
 from idp.services.token import GrantContext
 
@@ -19,6 +20,7 @@ class ClientCredentialsGrant:
     def __init__(self, context: GrantContext) -> None:
         self._store = context.store
         self._issuer = context.issuer
+        self._resources = context.resources
 
     async def issue(self, client: Client, params: Parameters, *, now: datetime) -> Mapping[str, Any]:
         """Return the token response (RFC 6749 §4.4.3).
@@ -26,11 +28,15 @@ class ClientCredentialsGrant:
         Raises:
             UnauthorizedClient: the client keeps no secret (§4.4).
             InvalidScope: nothing of the requested scope is available to a service.
+            InvalidTarget: a resource is not registered, or not available to the client.
         """
         if client.public:
             raise UnauthorizedClient
         scope = check_client_scope(client, params.get("scope"))
-        token, row = await self._issuer.access_token(client, None, scope, now=now)
+        asked = read_resources(params)
+        known = await self._resources.find_all(asked)
+        audience = check_resources(asked, client, known, issuer=self._issuer.issuer)
+        token, row = await self._issuer.access_token(client, None, scope, audience=audience, now=now)
         await self._store.commit.append(row)
         response = {
             "access_token": token,

@@ -1,84 +1,79 @@
-"""Client metadata as it is written down (RFC 7591 §2), and registering a client with it."""
+"""Client metadata as it is written down (RFC 7591 §2, OpenID Connect Registration §2), and registering a client."""
 
-import re
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
+from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    StrictInt,
-    ValidationInfo,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-    field_validator,
-)
+from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator
 
-from idp.crypto.opaque import mint_id, mint_token
+from idp.crypto.jose import MAC_ALGORITHMS, is_usable
+from idp.crypto.opaque import mint_id
 from idp.domain.audit import AuditAction
-from idp.domain.client import ApplicationType, Client, ClientAuthMethod, ClientSecret, ClientStatus, GrantType
+from idp.domain.client import (
+    AccessTokenFormat,
+    ApplicationType,
+    Client,
+    ClientAuthMethod,
+    ClientSecret,
+    ClientStatus,
+    GrantType,
+    SubjectType,
+)
 from idp.domain.clock import Clock
 from idp.domain.lab import ManagedBy
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.redirect_uri import redirect_uri_fault
-from idp.protocol.scope import is_scope_token
+from idp.protocol.response_type import ID_TOKEN, grant_types_of
+from idp.protocol.subject import sector_identifier
 from idp.services.audit import audit_event
-from idp.services.clients import secret_hash
+from idp.services.client_fields import (
+    Acr,
+    AllowedLabs,
+    ClientId,
+    Contact,
+    Credential,
+    EncryptionAlg,
+    EncryptionEnc,
+    HttpsUri,
+    Jwks,
+    Once,
+    RequestUri,
+    ResponseTypes,
+    Scope,
+    ServerUri,
+    SignatureAlg,
+)
+from idp.services.clients import make_secret, mint_secret
 from idp.services.input import Input, InputRefused, Origin, Text, WebAddress, longest
 from idp.services.installation import DataKeys
-from idp.services.labs import check_slug
 from idp.store.errors import Conflict
 from idp.store.store import Store
 
-# RFC 6749 appendix A.1 and A.2.
-_VSCHARS = re.compile(r"[\x20-\x7E]+")
+# Methods by which a client proves itself without a secret of ours, or not at all.
+SECRETLESS = frozenset({ClientAuthMethod.NONE, ClientAuthMethod.PRIVATE_KEY_JWT})
 
+# The specifications' own default, A128CBC-HS256, is not on offer.
+_DEFAULT_ENC = "A128GCM"
+_ASSERTION_ALGS = {
+    ClientAuthMethod.PRIVATE_KEY_JWT: tuple(map(str, SigningAlgorithm)),
+    ClientAuthMethod.CLIENT_SECRET_JWT: MAC_ALGORITHMS,
+}
 
-def _check_vschars(text: str) -> str:
-    if _VSCHARS.fullmatch(text) is None or text != text.strip():
-        raise ValueError("it must be printable ASCII characters, without spaces around them")
-    return text
-
-
-def _check_client_id(client_id: str) -> str:
-    # RFC 9700 §4.15: its own tokens have the client's id as `sub`, which must never be taken for a person's.
-    if client_id.startswith("u_"):
-        raise ValueError("it must not begin with u_, as people's ids do")
-    return client_id
+# RFC 7518 §3.2: a key at least as long as the hash.
+_MAC_KEY_CHARS = {"HS384": 48, "HS512": 64}
 
 
 def _check_redirect_uri(uri: str, info: ValidationInfo) -> str:
     kind = info.data.get("application_type")
-    fault = None if kind is None else redirect_uri_fault(uri, kind)
+    implicit = info.field_name == "redirect_uris" and GrantType.IMPLICIT in info.data.get("grant_types", ())
+    fault = None if kind is None else redirect_uri_fault(uri, kind, implicit=implicit)
     if fault is not None:
         raise ValueError(fault)
     return uri
 
 
-def _check_scope(scope: str) -> str:
-    tokens = scope.split()
-    if any(not is_scope_token(token) for token in tokens):
-        raise ValueError("it must be scopes separated by spaces, without quotes and backslashes")
-    return " ".join(dict.fromkeys(tokens))
-
-
-def _check_once(items: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(items)) < len(items):
-        raise ValueError("it lists something twice")
-    return items
-
-
-def _read_allowed_labs(value: object, read_slugs: ValidatorFunctionWrapHandler) -> Any:
-    if isinstance(value, str) and value != "*":
-        raise ValueError('it must be "*" or a list of slugs')
-    return value if value == "*" else read_slugs(value)
-
-
-_Uri = Annotated[str, AfterValidator(_check_redirect_uri)]
-_Uris = Annotated[tuple[_Uri, ...], AfterValidator(_check_once)]
-_Slugs = tuple[Annotated[str, AfterValidator(check_slug)], ...]
-_Credential = Annotated[str, AfterValidator(_check_vschars)]
+_Uris = Annotated[tuple[Annotated[str, AfterValidator(_check_redirect_uri)], ...], Once]
 
 
 class ClientInput(Input):
@@ -88,34 +83,94 @@ class ClientInput(Input):
     """
 
     unsupported: ClassVar[frozenset[str]] = frozenset(
-        {"lab_grants", "require_lab", "id_token_lab_claims", "group_format", "profile", "access_token_format"}
+        {"lab_grants", "require_lab", "id_token_lab_claims", "group_format", "profile"}
     )
 
-    client_id: Annotated[_Credential, longest(2048), AfterValidator(_check_client_id)]
+    client_id: ClientId
     client_name: Text | None = None
     status: ClientStatus = ClientStatus.ACTIVE
     application_type: ApplicationType = ApplicationType.WEB
+    jwks: Jwks | None = None
+    jwks_uri: ServerUri | None = None
     token_endpoint_auth_method: ClientAuthMethod = ClientAuthMethod.CLIENT_SECRET_BASIC
-    client_secret: Annotated[_Credential, longest(1024)] | None = Field(default=None, repr=False)
-    grant_types: Annotated[tuple[GrantType, ...], AfterValidator(_check_once)] = (GrantType.AUTHORIZATION_CODE,)
-    response_types: tuple[str, ...] | None = None
+    token_endpoint_auth_signing_alg: str | None = None
+    client_secret: Annotated[Credential, longest(1024)] | None = Field(default=None, repr=False)
+    grant_types: Annotated[tuple[GrantType, ...], Once] = (GrantType.AUTHORIZATION_CODE,)
+    response_types: ResponseTypes | None = None
     redirect_uris: _Uris = ()
     post_logout_redirect_uris: _Uris = ()
-    scope: Annotated[str, AfterValidator(_check_scope)] = "openid"
+    scope: Scope = "openid"
     client_uri: WebAddress | None = None
-    id_token_signed_response_alg: SigningAlgorithm = SigningAlgorithm.RS256
+    logo_uri: WebAddress | None = None
+    policy_uri: WebAddress | None = None
+    tos_uri: WebAddress | None = None
+    contacts: Annotated[tuple[Contact, ...], Once] = ()
+    software_id: Text | None = None
+    software_version: Text | None = None
+    sector_identifier_uri: HttpsUri | None = None
+    subject_type: SubjectType = SubjectType.PUBLIC
+    id_token_signed_response_alg: SignatureAlg = "RS256"
+    id_token_encrypted_response_alg: EncryptionAlg | None = None
+    id_token_encrypted_response_enc: EncryptionEnc | None = None
+    userinfo_signed_response_alg: SignatureAlg | None = None
+    userinfo_encrypted_response_alg: EncryptionAlg | None = None
+    userinfo_encrypted_response_enc: EncryptionEnc | None = None
+    request_object_signing_alg: SignatureAlg | None = None
+    require_signed_request_object: bool = False
+    request_uris: Annotated[tuple[RequestUri, ...], Once] = ()
     default_max_age: Annotated[StrictInt, Field(ge=0, le=2_147_483_647)] | None = None
     require_auth_time: bool = False
+    default_acr_values: Annotated[tuple[Acr, ...], Once] = ()
+    initiate_login_uri: HttpsUri | None = None
+    frontchannel_logout_uri: ServerUri | None = None
+    frontchannel_logout_session_required: bool = False
+    backchannel_logout_uri: ServerUri | None = None
+    backchannel_logout_session_required: bool = False
+    access_token_format: AccessTokenFormat = AccessTokenFormat.JWT
     require_pkce: bool = True
     trusted: bool = False
-    web_origins: Annotated[tuple[Origin, ...], AfterValidator(_check_once)] | None = None
-    allowed_labs: Annotated[_Slugs, WrapValidator(_read_allowed_labs)] = ()
+    web_origins: Annotated[tuple[Origin, ...], Once] | None = None
+    allowed_labs: AllowedLabs = ()
+
+    @field_validator("jwks_uri")
+    @classmethod
+    def _check_jwks_uri(cls, uri: str | None, info: ValidationInfo) -> str | None:
+        if uri is not None and info.data.get("jwks") is not None:
+            raise ValueError("it excludes jwks: one of the two says which keys count")
+        return uri
+
+    @field_validator("token_endpoint_auth_method")
+    @classmethod
+    def _check_auth_method(cls, method: ClientAuthMethod, info: ValidationInfo) -> ClientAuthMethod:
+        if method is ClientAuthMethod.PRIVATE_KEY_JWT:
+            _require_keys(info, "sig", *SigningAlgorithm)
+        return method
+
+    @field_validator("token_endpoint_auth_signing_alg")
+    @classmethod
+    def _check_assertion_alg(cls, alg: str | None, info: ValidationInfo) -> str | None:
+        method = info.data.get("token_endpoint_auth_method")
+        if alg is None or method is None:
+            return alg
+        if method not in _ASSERTION_ALGS:
+            raise ValueError("it is for private_key_jwt and client_secret_jwt only")
+        if alg not in _ASSERTION_ALGS[method]:
+            raise ValueError(f"with {method} it must be one of: {', '.join(_ASSERTION_ALGS[method])}")
+        if method is ClientAuthMethod.PRIVATE_KEY_JWT:
+            _require_keys(info, "sig", alg)
+        return alg
 
     @field_validator("client_secret")
     @classmethod
     def _check_secret(cls, secret: str | None, info: ValidationInfo) -> str | None:
-        if secret is not None and _is_public(info):
-            raise ValueError("a public client (token_endpoint_auth_method: none) has no secret")
+        method = info.data.get("token_endpoint_auth_method")
+        if secret is None or method is None:
+            return secret
+        if method in SECRETLESS:
+            raise ValueError(f"a client with token_endpoint_auth_method: {method} has no secret")
+        least = _MAC_KEY_CHARS.get(info.data.get("token_endpoint_auth_signing_alg") or "", 32)
+        if method is ClientAuthMethod.CLIENT_SECRET_JWT and len(secret) < least:
+            raise ValueError(f"to make MACs with it needs at least {least} characters (RFC 7518 §3.2)")
         return secret
 
     @field_validator("grant_types")
@@ -124,7 +179,7 @@ class ClientInput(Input):
         if not kinds:
             raise ValueError("it is empty")
         if GrantType.CLIENT_CREDENTIALS in kinds and _is_public(info):
-            raise ValueError("it has client_credentials, which needs a client with a secret (RFC 6749 §4.4)")
+            raise ValueError("it has client_credentials, which needs a client that authenticates (RFC 6749 §4.4)")
         if GrantType.REFRESH_TOKEN in kinds and GrantType.AUTHORIZATION_CODE not in kinds:
             raise ValueError("it has refresh_token without authorization_code, which issues refresh tokens")
         return kinds
@@ -132,29 +187,91 @@ class ClientInput(Input):
     @field_validator("response_types")
     @classmethod
     def _check_response_types(cls, kinds: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        # RFC 7591 §2.1: the two lists say the same.
-        grant_types = info.data.get("grant_types")
-        if grant_types is None:
-            return kinds
-        fitting = ("code",) if GrantType.AUTHORIZATION_CODE in grant_types else ()
-        if kinds is None or kinds == fitting:
-            return fitting
-        if kinds not in {(), ("code",)}:
-            raise ValueError("it must be [code]: others are not supported")
-        raise ValueError("it must be [code] with the grant type authorization_code, and [] without (RFC 7591 §2.1)")
+        held = set(info.data.get("grant_types", ()))
+        redirected = held & {GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT}
+        if kinds is None and redirected == {GrantType.IMPLICIT}:
+            raise ValueError("it is missing: implicit alone does not say which tokens are meant")
+        if kinds is None or not held:
+            return ("code",) if redirected else ()
+        if redirected and not kinds:
+            raise ValueError("it is empty, but authorization_code and implicit need one")
+        # RFC 7591 §2.1; a grant type too many gives nothing, and software registers such.
+        missing = {str(kind) for response_type in kinds for kind in grant_types_of(response_type) - held}
+        if missing:
+            raise ValueError(f"it needs the grant type {' and '.join(sorted(missing))} (RFC 7591 §2.1)")
+        return kinds
 
     @field_validator("redirect_uris")
     @classmethod
     def _check_redirect_uris(cls, uris: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        if not uris and GrantType.AUTHORIZATION_CODE in info.data.get("grant_types", ()):
-            raise ValueError("it is empty, but authorization_code needs at least one")
+        for kind in (GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT):
+            if not uris and kind in info.data.get("grant_types", ()):
+                raise ValueError(f"it is empty, but {kind} needs at least one")
         return uris
+
+    @field_validator("subject_type")
+    @classmethod
+    def _check_subject_type(cls, kind: SubjectType, info: ValidationInfo) -> SubjectType:
+        if kind is SubjectType.PAIRWISE and {"redirect_uris", "sector_identifier_uri"} <= info.data.keys():
+            sector = sector_identifier(info.data["redirect_uris"], info.data["sector_identifier_uri"])
+            if sector is None:
+                raise ValueError("pairwise needs a sector_identifier_uri, or redirect URIs of one host")
+        return kind
+
+    @field_validator("id_token_signed_response_alg")
+    @classmethod
+    def _check_id_token_alg(cls, alg: str, info: ValidationInfo) -> str:
+        kinds = info.data.get("response_types") or ()
+        if alg == "none" and any(ID_TOKEN in kind.split() for kind in kinds):
+            raise ValueError("none is for ID tokens from the token endpoint only (OpenID Connect Core §2)")
+        return alg
+
+    @field_validator("id_token_encrypted_response_alg", "userinfo_encrypted_response_alg")
+    @classmethod
+    def _check_encryption_alg(cls, alg: str | None, info: ValidationInfo) -> str | None:
+        if alg is not None:
+            _require_keys(info, "enc", alg)
+        return alg
+
+    @field_validator("id_token_encrypted_response_enc", "userinfo_encrypted_response_enc")
+    @classmethod
+    def _check_encryption_enc(cls, enc: str | None, info: ValidationInfo) -> str | None:
+        encrypted = f"{str(info.field_name).removesuffix('_enc')}_alg"
+        if info.data.get(encrypted) is not None:
+            return enc or _DEFAULT_ENC
+        if enc is not None and encrypted in info.data:
+            raise ValueError(f"it needs {encrypted}")
+        return enc
+
+    @field_validator("request_object_signing_alg")
+    @classmethod
+    def _check_request_object_alg(cls, alg: str | None, info: ValidationInfo) -> str | None:
+        if alg is not None and alg != "none":
+            _require_keys(info, "sig", alg)
+        return alg
+
+    @field_validator("require_signed_request_object")
+    @classmethod
+    def _check_require_signed(cls, required: bool, info: ValidationInfo) -> bool:
+        if required:
+            if info.data.get("request_object_signing_alg") == "none":
+                raise ValueError("it contradicts request_object_signing_alg: none")
+            _require_keys(info, "sig", *SigningAlgorithm)
+        return required
+
+    @field_validator("frontchannel_logout_uri")
+    @classmethod
+    def _check_frontchannel_logout_uri(cls, uri: str | None, info: ValidationInfo) -> str | None:
+        redirect_uris = info.data.get("redirect_uris")
+        if uri is not None and redirect_uris is not None and _origin(uri) not in map(_origin, redirect_uris):
+            raise ValueError("scheme, host and port must be those of a redirect URI (Front-Channel Logout §2)")
+        return uri
 
     @field_validator("require_pkce")
     @classmethod
     def _check_require_pkce(cls, required: bool, info: ValidationInfo) -> bool:
         if not required and _is_public(info):
-            raise ValueError("only a client with a secret may do without PKCE (RFC 9700 §2.1.1)")
+            raise ValueError("only a client that authenticates may do without PKCE (RFC 9700 §2.1.1)")
         return required
 
     def client(
@@ -172,7 +289,6 @@ class ClientInput(Input):
         metadata = dict(self)
         del metadata["client_secret"]
         metadata["client_name"] = self.client_name or self.client_id[:300]
-        metadata["id_token_signed_response_alg"] = str(self.id_token_signed_response_alg)
         client = replace(base, **metadata, secrets=secrets)
         return client if client == base else replace(client, updated_at=now)
 
@@ -181,10 +297,25 @@ def _is_public(info: ValidationInfo) -> bool:
     return info.data.get("token_endpoint_auth_method") is ClientAuthMethod.NONE
 
 
+def _require_keys(info: ValidationInfo, use: str, *algs: str) -> None:
+    # Absent from `data` is what is at fault itself.
+    jwks, jwks_uri = info.data.get("jwks", ...), info.data.get("jwks_uri", ...)
+    if jwks is None and jwks_uri is None:
+        raise ValueError("it needs jwks or jwks_uri")
+    # What jwks_uri holds is seen when it is needed.
+    if isinstance(jwks, dict) and not any(is_usable(jwk, alg, use=use) for jwk in jwks["keys"] for alg in algs):
+        raise ValueError("jwks holds no key for it")
+
+
+def _origin(uri: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(uri)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
 async def register(
     store: Store, keys: DataKeys, clock: Clock, raw: dict[str, Any], *, actor: str
 ) -> tuple[Client, str | None]:
-    """Register a client and return it with its new secret, which is told this once; a public client has none.
+    """Register a client and return it with its new secret, which is told this once; None where it needs none.
 
     Without a `client_id` it gets one.
 
@@ -193,8 +324,9 @@ async def register(
     """
     given = ClientInput.read({"client_id": mint_id("client"), **raw})
     now = clock()
-    secret = None if given.token_endpoint_auth_method is ClientAuthMethod.NONE else mint_token()
-    secrets = () if secret is None else (ClientSecret(hash=secret_hash(keys, secret), created_at=now),)
+    method = given.token_endpoint_auth_method
+    secret = None if method in SECRETLESS else mint_secret(method)
+    secrets = () if secret is None else (make_secret(keys, given.client_id, method, secret, now),)
     client = given.client(None, secrets=secrets, now=now)
     try:
         async with store.write() as tx:

@@ -1,16 +1,16 @@
-"""Finding, authenticating and creating clients."""
+"""Finding clients, and their secrets."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from idp.crypto.envelope import seal, unseal
 from idp.crypto.opaque import mac, mint_token
 from idp.domain.audit import AuditAction
-from idp.domain.client import Client, ClientSecret
+from idp.domain.client import Client, ClientAuthMethod, ClientSecret
 from idp.domain.clock import Clock
-from idp.protocol.client_authentication import check_client_credentials, read_client_credentials
-from idp.protocol.parameters import Parameters
 from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
 from idp.store.store import Store
@@ -54,27 +54,15 @@ class Clients:
         """Drop a client from this process's cache."""
         self._cache.pop(client_id, None)
 
-    async def authenticate(self, authorization: str | None, params: Parameters) -> Client:
-        """Return the client that sent this request (RFC 6749 §2.3).
-
-        Raises:
-            InvalidClient, InvalidRequest: see `idp.protocol.client_authentication`.
-        """
-        presented = read_client_credentials(authorization, params)
-        client = await self.find(presented.client_id)
-        return check_client_credentials(
-            client, presented, mac=lambda secret: secret_hash(self._keys, secret), now=self._clock()
-        )
-
     async def rotate_secret(self, client_id: str, *, overlap: timedelta, actor: str) -> str:
         """Give the client a new secret and return it; the old ones are accepted for `overlap` longer.
 
         Raises:
             NotFound: there is no such client.
         """
-        secret = mint_token()
         async with self._store.write() as tx:
             client = await tx.clients.lock(client_id)
+            secret = mint_secret(client.token_endpoint_auth_method)
             now = self._clock()
             end = now + overlap
             old = (
@@ -82,7 +70,7 @@ class Clients:
                 for held in client.secrets
                 if held.valid(now=now)
             )
-            new = ClientSecret(hash=secret_hash(self._keys, secret), created_at=now)
+            new = make_secret(self._keys, client_id, client.token_endpoint_auth_method, secret, now)
             await tx.clients.save(replace(client, secrets=(new, *old), updated_at=now))
             await tx.audit_events.add(
                 audit_event(AuditAction.CLIENT_SECRET_ROTATED, actor=actor, target=client_id, now=now)
@@ -94,6 +82,32 @@ class Clients:
 def secret_hash(keys: DataKeys, secret: str) -> str:
     """Return how a client secret is stored."""
     return mac(keys.lookup, f"client-secret:{secret}")
+
+
+def mint_secret(method: ClientAuthMethod) -> str:
+    """Return a new client secret: one to make MACs with is as long as the longest hash (RFC 7518 §3.2)."""
+    return mint_token() + mint_token() if method is ClientAuthMethod.CLIENT_SECRET_JWT else mint_token()
+
+
+def make_secret(keys: DataKeys, client_id: str, method: ClientAuthMethod, secret: str, now: datetime) -> ClientSecret:
+    """Return a secret as it is stored: hashed, and sealed too where MACs are checked with it (client_secret_jwt)."""
+    sealed = None
+    if method is ClientAuthMethod.CLIENT_SECRET_JWT:
+        sealed = b64encode(seal(keys.seal, secret.encode(), associated=_place(client_id))).decode("ascii")
+    return ClientSecret(hash=secret_hash(keys, secret), created_at=now, sealed=sealed)
+
+
+def open_secret(keys: DataKeys, client_id: str, sealed: str) -> str:
+    """Return the secret that `make_secret` sealed.
+
+    Raises:
+        CannotUnseal: it was altered, or is another client's.
+    """
+    return unseal(keys.seal, b64decode(sealed), associated=_place(client_id)).decode()
+
+
+def _place(client_id: str) -> str:
+    return f"client-secret:{client_id}"
 
 
 def metadata_of(client: Client) -> Mapping[str, Any]:

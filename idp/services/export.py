@@ -1,4 +1,4 @@
-"""Export: the store's labs, users, memberships and clients as an apply file that changes nothing where it came from."""
+"""Export: the store as an apply file that changes nothing where it came from."""
 
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -10,6 +10,7 @@ import yaml
 from idp.domain.client import Client
 from idp.domain.credential import CredentialKind
 from idp.domain.lab import Lab, LabStatus, Membership
+from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.clients import metadata_of
 from idp.services.labs import END_OF_DAY
@@ -29,7 +30,9 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
             for held in await tx.memberships.all()
             if held.lab_id in labs and held.user_id in users
         ]
-        clients = await tx.clients.all()
+        # Who registered itself looks after its registration itself: an old file must never take it back.
+        clients = [client for client in await tx.clients.all() if not client.self_registered]
+        resources = await tx.resources.all()
         credentials = await tx.credentials.all() if with_password_hashes else []
     hashes = {
         credential.user_id: credential.secret
@@ -46,8 +49,9 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
             (membership_document(*held) for held in memberships), key=lambda held: (held["lab"], held["user"])
         ),
         "clients": [client_document(client) for client in clients],
+        "resources": [resource_document(resource) for resource in resources],
     }
-    header = _HEADER if all(client.public for client in clients) else _HEADER + _NO_SECRETS
+    header = _HEADER + _NO_SECRETS if any(client.secrets for client in clients) else _HEADER
     return header + yaml.safe_dump(plain(sections), sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -91,10 +95,18 @@ def membership_document(membership: Membership, lab: Lab, user: User) -> dict[st
 def client_document(client: Client) -> dict[str, Any]:
     """Return a client as an apply file writes it, without secrets and without what is at its default."""
     document = dict(metadata_of(client))
+    document.pop("registration_access_token_hash", None)
     if not client.response_types and "authorization_code" not in client.grant_types:
         # What the absent list means without the code grant.
         del document["response_types"]
     return {"client_id": client.client_id, "client_name": client.client_name, **document}
+
+
+def resource_document(resource: Resource) -> dict[str, Any]:
+    """Return an API as an apply file writes it."""
+    return _present(
+        audience=resource.audience, name=resource.name, scopes=resource.scopes, client_id=resource.client_id
+    )
 
 
 def _present(**members: Any) -> dict[str, Any]:

@@ -114,14 +114,24 @@ def _check_text(text: str, *, lines: bool = False) -> str:
     return text
 
 
-def _check_email(text: str) -> str:
+def check_email(text: str) -> str:
+    """Return an e-mail address in lower case.
+
+    Raises:
+        ValueError: it is none.
+    """
     text = text.lower()
     if len(text) > 254 or _EMAIL.fullmatch(_check_text(text)) is None:
         raise ValueError("it is not an e-mail address")
     return text
 
 
-def _check_web_address(uri: str) -> str:
+def check_web_address(uri: str) -> str:
+    """Return an http or https address as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
     parts = _split(uri)
     if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("it must be an address that begins with https:// or http://")
@@ -161,6 +171,6 @@ def _stripped(value: object) -> object:
 
 Text = Annotated[str, BeforeValidator(_stripped), AfterValidator(_check_text), longest(300)]
 Lines = Annotated[str, AfterValidator(lambda text: _check_text(text, lines=True)), longest(2000)]
-Email = Annotated[str, BeforeValidator(_stripped), AfterValidator(_check_email)]
-WebAddress = Annotated[str, AfterValidator(_check_web_address)]
+Email = Annotated[str, BeforeValidator(_stripped), AfterValidator(check_email)]
+WebAddress = Annotated[str, AfterValidator(check_web_address)]
 Origin = Annotated[str, AfterValidator(_check_origin)]

@@ -15,15 +15,31 @@ from idp.protocol.introspection import (
     may_introspect,
 )
 from idp.protocol.parameters import Parameters
+from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
+from idp.services.resources import Resources
+from idp.services.subjects import Subjects
 from idp.store.store import Store
 
 
 class Introspection:
     """Tells the caller whether a token counts now, and what it stands for."""
 
-    def __init__(self, store: Store, clients: Clients, clock: Clock, *, issuer: str) -> None:
+    def __init__(
+        self,
+        store: Store,
+        authentication: ClientAuthentication,
+        clients: Clients,
+        resources: Resources,
+        subjects: Subjects,
+        clock: Clock,
+        *,
+        issuer: str,
+    ) -> None:
+        self._resources = resources
+        self._subjects = subjects
         self._store = store
+        self._authentication = authentication
         self._clients = clients
         self._clock = clock
         self._issuer = issuer
@@ -36,7 +52,7 @@ class Introspection:
             InvalidRequest: there is no token.
         """
         params.check_single()
-        caller = await self._clients.authenticate(authorization, params)
+        caller = await self._authentication.authenticate(authorization, params)
         if caller.public:
             raise InvalidClient("Introspection needs a client that can authenticate.")
         token_hash = hash_token(params.require("token"))
@@ -49,7 +65,10 @@ class Introspection:
             return None
         token, user = issued.item, issued.user
         client = await self._clients.find(token.client_id)
-        if client is None or not may_introspect(caller, client_id=token.client_id, audience=token.audience):
+        if client is None:
+            return INACTIVE
+        resources = (await self._resources.find_all(token.audiences)).values()
+        if not may_introspect(caller, client_id=token.client_id, resources=resources):
             return INACTIVE
         now = self._clock()
         scope = [name for name in token.scope.split() if name in client.scopes]
@@ -57,12 +76,19 @@ class Introspection:
         if user is not None and not LAB_SCOPES.isdisjoint(scope):
             released = lab_claims(await self._store.find_memberships(user.id), caller, scope, now=now)
         token = replace(token, scope=" ".join(scope))
-        return introspect_access_token(token, issued.grant, user, issuer=self._issuer, released=released, now=now)
+        sub = client.client_id if user is None else self._subjects.of(client, user.id)
+        return introspect_access_token(
+            token, issued.grant, user, issuer=self._issuer, sub=sub, released=released, now=now
+        )
 
     async def _refresh_token(self, caller: Client, token_hash: str) -> dict[str, Any]:
         issued = await self._store.find_refresh_token(token_hash)
         if issued is None or issued.grant is None or issued.user is None:
             return INACTIVE
-        if not may_introspect(caller, client_id=issued.grant.client_id, audience=None):
+        if not may_introspect(caller, client_id=issued.grant.client_id, resources=()):
             return INACTIVE
-        return introspect_refresh_token(issued.item, issued.grant, issued.user, issuer=self._issuer, now=self._clock())
+        # Issued to the caller itself, so it is the caller's `sub`.
+        sub = self._subjects.of(caller, issued.user.id)
+        return introspect_refresh_token(
+            issued.item, issued.grant, issued.user, issuer=self._issuer, sub=sub, now=self._clock()
+        )

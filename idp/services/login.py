@@ -1,6 +1,6 @@
 """Signing in with a password."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
@@ -10,7 +10,7 @@ from idp.domain.session import Session
 from idp.domain.user import User
 from idp.observe.metrics import Metrics
 from idp.services.audit import audit_event
-from idp.services.sessions import Sessions, SignedIn, continued
+from idp.services.sessions import MAX_ACCOUNTS, Accounts, Sessions, SignedIn, continued, newest_first
 from idp.store.store import Store
 
 MAX_PASSWORD_CHARS = 1024
@@ -22,6 +22,14 @@ AMR_PASSWORD = ("pwd",)
 
 class LoginFailed(Exception):
     """Unknown account, wrong password or disabled account: one message and one duration for all."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """The cookie of the session that a sign-in began, and who else stays signed in in this browser."""
+
+    cookie: str
+    others: tuple[SignedIn, ...]
 
 
 class Login:
@@ -41,12 +49,13 @@ class Login:
         identifier: str,
         password: str,
         *,
-        previous: SignedIn | None,
+        accounts: Accounts,
         user_agent: str | None,
         interaction: str | None = None,
-    ) -> str:
-        """Sign in and return the cookie of the new session; the browser's previous one ends.
+    ) -> NewSession:
+        """Sign in beside the browser's other accounts, of which the oldest ends when there are too many.
 
+        Whoever is one of them already keeps the session under its `sid`, with a new cookie.
         `interaction` is the hash of the authorization request within which this happens, which it then counts for.
 
         Raises:
@@ -61,11 +70,14 @@ class Login:
             raise LoginFailed
         rehashed = await self._hasher.hash(password) if check.rehash else None
         cookie, session = self._sessions.start(user, acr=ACR_PASSWORD, amr=AMR_PASSWORD, user_agent=user_agent)
-        if not await self._save(credential, rehashed, session, previous, interaction):
+        if not await self._save(credential, rehashed, session, accounts.of_user(user.id), interaction):
             await self._refuse(user)
             raise LoginFailed
         self._metrics.login("password", "succeeded")
-        return cookie
+        others = newest_first(account for account in accounts.all if account.user.id != user.id)
+        for account in others[MAX_ACCOUNTS - 1 :]:
+            await self._sessions.end(account.session, now=session.created_at)
+        return NewSession(cookie, others[: MAX_ACCOUNTS - 1])
 
     async def _find(self, identifier: str, password: str) -> tuple[User | None, Credential | None]:
         if len(identifier) > MAX_IDENTIFIER_CHARS or len(password) > MAX_PASSWORD_CHARS or "\x00" in identifier:
@@ -101,14 +113,10 @@ class Login:
                 return False
             if rehashed is not None:
                 await tx.credentials.save(replace(credential, secret=rehashed))
-            same = continued(session, None if previous is None else previous.session)
-            if same.id != session.id:
-                await tx.sessions.save(same)
-            else:
-                if previous is not None:
-                    await tx.sessions.end(previous.session.id, now=now)
-                    await tx.grants.revoke_session(previous.session.id, now=now)
-                await tx.sessions.add(session)
+            # As it is now: it may have been signed out in another tab while the hash was being checked.
+            stored = None if previous is None else await tx.sessions.lock(previous.session.id)
+            same = continued(session, stored)
+            await (tx.sessions.add(same) if same.id == session.id else tx.sessions.save(same))
             if interaction is not None:
                 await tx.interactions.sign_in(interaction, session_id=same.id)
             event = audit_event(

@@ -1,15 +1,19 @@
-"""RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0)."""
+"""RP-initiated logout (OpenID Connect RP-Initiated Logout 1.0), and whom a sign-out reaches."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from idp.domain.client import Client
 from idp.domain.clock import Clock
+from idp.domain.session import Session
 from idp.protocol.errors import InvalidRequest
-from idp.protocol.logout import LogoutDecision, LogoutHint, decide_logout
+from idp.protocol.logout import LogoutDecision, LogoutHint, decide_logout, frontchannel_logout_address
 from idp.protocol.parameters import Parameters
-from idp.services.authorization import Authorization
+from idp.services.backchannel_logout import is_told
 from idp.services.clients import Clients
-from idp.services.sessions import Sessions, SignedIn
+from idp.services.hints import Hints
+from idp.services.sessions import Accounts, Sessions
+from idp.services.subjects import Subjects
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,46 +22,75 @@ class LogoutRequest:
 
     decision: LogoutDecision
     client: Client | None
-    hint: LogoutHint | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """Whom a sign-out reaches: the names of applications that are told, and the frames that tell some of them.
+
+    A frame is an address to be loaded in the browser (Front-Channel Logout §3); the rest is told server to server.
+    """
+
+    applications: tuple[str, ...]
+    frames: tuple[str, ...]
 
 
 class Logout:
-    """Ends the browser's session, asking first unless the application proved that it means this session."""
+    """Ends the browser's sessions, asking first unless the application proved that it means one of them."""
 
-    def __init__(self, clients: Clients, sessions: Sessions, authorization: Authorization, clock: Clock) -> None:
+    def __init__(
+        self, clients: Clients, sessions: Sessions, hints: Hints, subjects: Subjects, clock: Clock, *, issuer: str
+    ) -> None:
         self._clients = clients
         self._sessions = sessions
-        self._authorization = authorization
+        self._hints = hints
+        self._subjects = subjects
         self._clock = clock
+        self._issuer = issuer
 
-    async def check(self, params: Parameters, signed_in: SignedIn | None) -> LogoutRequest:
+    async def check(self, params: Parameters, accounts: Accounts) -> LogoutRequest:
         """Decide what to do; nothing is ended yet.
 
         Raises:
             InvalidRequest: the hint is not ours, or the redirect is not registered; shown as a page.
         """
         params.check_single()
-        hint = await self._authorization.hint(params.get("id_token_hint"))
+        hint = await self._hints.read(params.get("id_token_hint"))
         client_id = params.get("client_id")
         if hint is not None and client_id is not None and client_id != hint.client_id:
             raise InvalidRequest("client_id differs from the client of the id_token_hint.")
         named = hint.client_id if hint is not None else client_id
         client = await self._clients.find(named) if named is not None else None
+
+        def sub_of(session: Session) -> str | None:
+            return None if client is None else self._subjects.of(client, session.user_id)
+
         decision = decide_logout(
             client=client,
             hint=hint,
-            session=None if signed_in is None else signed_in.session,
+            sessions=[account.session for account in accounts.all],
+            sub_of=sub_of,
             post_logout_redirect_uri=params.get("post_logout_redirect_uri"),
             state=params.get("state"),
         )
-        return LogoutRequest(decision, client, hint)
+        if hint is not None and not accounts.all:
+            # Gone idle meanwhile, or its cookie is lost.
+            session = await self._find_hinted(hint)
+            if session is not None and sub_of(session) == hint.sub:
+                decision = replace(decision, ending=(session,))
+        return LogoutRequest(decision, client)
 
-    async def end(self, request: LogoutRequest, signed_in: SignedIn | None) -> None:
-        """End the browser's session; where it has gone idle meanwhile, the one that the hint names."""
-        hint = request.hint
-        if signed_in is not None:
-            await self._sessions.end(signed_in.session, now=self._clock())
-        elif hint is not None and hint.sid is not None:
-            session = await self._sessions.find_by_id(hint.sid)
-            if session is not None and session.user_id == hint.sub:
-                await self._sessions.end(session, now=self._clock())
+    async def end(self, ending: Sequence[Session]) -> SignedOut:
+        """End sessions, and say whom that reaches: those that are told server to server are told from now on."""
+        applications, frames = [], []
+        for session in ending:
+            for client in await self._sessions.end(session, now=self._clock()):
+                frame = frontchannel_logout_address(client, issuer=self._issuer, sid=session.id)
+                if frame is not None:
+                    frames.append(frame)
+                if frame is not None or is_told(client):
+                    applications.append(client.client_name)
+        return SignedOut(applications=tuple(dict.fromkeys(applications)), frames=tuple(frames))
+
+    async def _find_hinted(self, hint: LogoutHint) -> Session | None:
+        return None if hint.sid is None else await self._sessions.find_by_id(hint.sid)

@@ -1,6 +1,6 @@
 """Refresh token grant (RFC 6749 §6) with idempotent rotation."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
@@ -8,9 +8,11 @@ from idp.crypto.opaque import derive_successor, hash_token
 from idp.domain.audit import AuditAction
 from idp.domain.client import Client, GrantType
 from idp.domain.grant import AccessToken, Grant, RefreshToken
+from idp.domain.user import User
 from idp.protocol.errors import InvalidGrant
 from idp.protocol.parameters import Parameters
 from idp.protocol.refresh_token import RefreshTokenReplayed, Rotation, refresh
+from idp.protocol.resource import check_granted, read_resources
 from idp.protocol.scope import check_narrower, still_registered
 from idp.services.audit import audit_event
 from idp.services.token import GrantContext
@@ -37,29 +39,32 @@ class RefreshTokenGrant:
         """
         presented = params.require("refresh_token")
         successor = derive_successor(self._keys.refresh, presented)
-        held, grant, rotation = await self._decide(presented, successor, client, now)
+        held, grant, user, rotation = await self._decide(presented, successor, client, now)
         scope = still_registered(client, check_narrower(held.scope, params.get("scope")))
-        token, row = await self._issuer.access_token(client, grant, scope, now=now)
-        if rotation is Rotation.ROTATE:
-            following = refresh_token_row(grant, successor, held.scope, ttl=self._issuer.times.refresh_token, now=now)
-            if not await self._store.commit.consume(RefreshToken, held.hash, now=now, then=(following, row)):
-                # Somebody else was first with the same token: a retry, judged by what is stored now.
-                rotation = (await self._decide(presented, successor, client, now))[2]
-        if rotation is Rotation.REPEAT:
-            await self._store.commit.append(row)
-        return await user_token_response(
+        audience = check_granted(read_resources(params), grant.resources, issuer=self._issuer.issuer)
+        response, row = await user_token_response(
             self._issuer,
             client,
             grant,
-            access_token=(token, row),
+            user,
+            scope=scope,
+            audience=audience,
             refresh_token=successor,
             first=False,
             now=now,
         )
+        if rotation is Rotation.ROTATE:
+            following = refresh_token_row(grant, successor, held.scope, ttl=self._issuer.times.refresh_token, now=now)
+            if not await self._store.commit.consume(RefreshToken, held.hash, now=now, then=(following, row)):
+                # Somebody else was first with the same token: a retry, judged by what is stored now.
+                rotation = (await self._decide(presented, successor, client, now))[-1]
+        if rotation is Rotation.REPEAT:
+            await self._store.commit.append(row)
+        return response
 
     async def _decide(
         self, presented: str, successor: str, client: Client, now: datetime
-    ) -> tuple[RefreshToken, Grant, Rotation]:
+    ) -> tuple[RefreshToken, Grant, User, Rotation]:
         issued = await self._store.find_refresh_token(hash_token(presented))
         if issued is None or issued.grant is None or issued.user is None:
             raise InvalidGrant(detail="unknown refresh token")
@@ -90,7 +95,7 @@ class RefreshTokenGrant:
             raise
         if issued.session_ended and not grant.offline:
             raise InvalidGrant(detail="the session of this refresh token has ended")
-        return token, grant, rotation
+        return token, grant, issued.user, rotation
 
 
 def refresh_token_row(grant: Grant, token: str, scope: str, *, ttl: timedelta, now: datetime) -> RefreshToken:
@@ -108,22 +113,28 @@ async def user_token_response(
     issuer: TokenIssuer,
     client: Client,
     grant: Grant,
+    user: User,
     *,
-    access_token: tuple[str, AccessToken],
+    scope: Sequence[str],
+    audience: Sequence[str],
     refresh_token: str | None,
     first: bool,
     now: datetime,
-) -> dict[str, Any]:
-    """Return the token response about a user (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3 and §12.2)."""
-    token, row = access_token
+) -> tuple[dict[str, Any], AccessToken]:
+    """Return the token response about a user (RFC 6749 §5.1, OpenID Connect Core §3.1.3.3 and §12.2).
+
+    With it comes the row of its access token, to be committed before the response is sent.
+    """
+    token, row = await issuer.access_token(client, grant, scope, audience=audience, now=now)
     response: dict[str, Any] = {
         "access_token": token,
         "token_type": "Bearer",
         "expires_in": int((row.expires_at - now).total_seconds()),
-        "scope": row.scope,
     }
+    if row.scope:
+        response["scope"] = row.scope
     if refresh_token is not None:
         response["refresh_token"] = refresh_token
-    if "openid" in row.scope.split():
-        response["id_token"] = await issuer.id_token(client, grant, for_access_token=token, with_nonce=first, now=now)
-    return response
+    if "openid" in scope:
+        response["id_token"] = await issuer.id_token(client, grant, user, access_token=token, with_nonce=first, now=now)
+    return response, row

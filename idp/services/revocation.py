@@ -5,16 +5,16 @@ from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.protocol.parameters import Parameters
 from idp.services.audit import audit_event
-from idp.services.clients import Clients
+from idp.services.client_authentication import ClientAuthentication
 from idp.store.store import Store
 
 
 class Revocation:
     """Revokes tokens for the client they were issued to."""
 
-    def __init__(self, store: Store, clients: Clients, clock: Clock) -> None:
+    def __init__(self, store: Store, authentication: ClientAuthentication, clock: Clock) -> None:
         self._store = store
-        self._clients = clients
+        self._authentication = authentication
         self._clock = clock
 
     async def revoke(self, authorization: str | None, params: Parameters) -> None:
@@ -25,7 +25,7 @@ class Revocation:
             InvalidRequest: there is no token.
         """
         params.check_single()
-        client = await self._clients.authenticate(authorization, params)
+        client = await self._authentication.authenticate(authorization, params)
         token_hash = hash_token(params.require("token"))
         now = self._clock()
         refresh = await self._store.find_refresh_token(token_hash)

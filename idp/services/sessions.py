@@ -1,16 +1,23 @@
 """Browser sessions: found by the hash of a random cookie, new at each sign-in, with an idle and an absolute limit."""
 
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Self
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
 from idp.domain.audit import AuditAction
+from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.session import Session
 from idp.domain.user import User
 from idp.services.audit import audit_event, caller_address
-from idp.store.store import Store
+from idp.services.backchannel_logout import owe
+from idp.store.store import Store, Transaction
 
+# How many people can be signed in in one browser at a time.
+MAX_ACCOUNTS = 5
 # How often it is worth a write to remember that a session is in use.
 _TOUCH_AFTER = timedelta(minutes=1)
 
@@ -47,30 +54,60 @@ class Accounts:
         """Every account, the active one first."""
         return self.others if self.active is None else (self.active, *self.others)
 
+    def find(self, sid: str) -> SignedIn | None:
+        """Return the account with this public session id; None when it is not one of this browser's."""
+        return next((account for account in self.all if account.session.id == sid), None)
+
+    def of_user(self, user_id: str) -> SignedIn | None:
+        """Return this user's account."""
+        return next((account for account in self.all if account.user.id == user_id), None)
+
+    def with_active(self, account: SignedIn) -> Self:
+        """Return the same accounts with another one active."""
+        others = tuple(other for other in self.all if other.session.id != account.session.id)
+        return replace(self, active=account, others=others)
+
+    def without(self, sid: str) -> Self:
+        """Return the accounts but one; when that was the active one, none is: nobody becomes somebody unasked."""
+        active = None if self.active is None or self.active.session.id == sid else self.active
+        return replace(self, active=active, others=tuple(other for other in self.others if other.session.id != sid))
+
 
 class Sessions:
-    """Starts, finds and ends sessions."""
+    """Starts, finds and ends sessions; `on_end` is told after each end that something is owed now."""
 
-    def __init__(self, store: Store, clock: Clock, times: SessionTimes) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, times: SessionTimes, *, on_end: Callable[[], None] = lambda: None
+    ) -> None:
         self._store = store
         self._clock = clock
         self._times = times
+        self._on_end = on_end
 
     async def find(self, cookie: str | None) -> SignedIn | None:
         """Return who is signed in with this cookie; None when nobody is, or the account was disabled."""
-        if not cookie:
-            return None
-        found = await self._store.find_session(hash_token(cookie))
-        if found is None:
-            return None
-        session, user = found
+        found = await self._find(cookie)
         now = self._clock()
-        if not session.valid(now=now) or now >= session.last_seen_at + self._times.idle or not user.active:
-            return None
-        if now - session.last_seen_at >= _TOUCH_AFTER:
+        if found is not None and now - found.session.last_seen_at >= _TOUCH_AFTER:
             async with self._store.write() as tx:
-                await tx.sessions.touch(session.id, now=now)
-        return SignedIn(session, user)
+                await tx.sessions.touch(found.session.id, now=now)
+        return found
+
+    async def find_accounts(self, active: str | None, others: Sequence[str], browser_state: str | None) -> Accounts:
+        """Return who is signed in with these cookies, each person once.
+
+        The active account counts before another session of the same person, then the newest sign-in. The others are not
+        in use: that they are looked at keeps none of them from going idle.
+        """
+        if not others:
+            return Accounts(await self.find(active), browser_state=browser_state)
+        signed_in, *found = await asyncio.gather(self.find(active), *map(self._find, others))
+        # Of several sessions of one person the last one in this order stays.
+        by_age = sorted((account for account in found if account is not None), key=_auth_time)
+        newest = {account.user.id: account for account in by_age}
+        if signed_in is not None:
+            newest.pop(signed_in.user.id, None)
+        return Accounts(signed_in, newest_first(newest.values()), browser_state)
 
     async def find_by_id(self, sid: str) -> Session | None:
         """Return a session by its public id, whether it still counts or not."""
@@ -96,23 +133,65 @@ class Sessions:
         )
         return cookie, session
 
-    async def end(self, session: Session, *, now: datetime) -> None:
-        """End a session and what it gave and was not meant to outlive it."""
+    async def select(self, account: SignedIn) -> None:
+        """Record that somebody chose this account among those of the browser."""
+        event = audit_event(
+            AuditAction.ACCOUNT_SELECTED, actor=account.user.id, target=account.session.id, now=self._clock()
+        )
+        await self._store.commit.append(event)
+
+    async def end(self, session: Session, *, now: datetime) -> Sequence[Client]:
+        """End a session and what it gave and was not meant to outlive it, and owe its applications the news.
+
+        Returns every client that had a grant in it; nothing when it had ended before.
+        """
         async with self._store.write() as tx:
             if not await tx.sessions.end(session.id, now=now):
-                return
+                return ()
             event = audit_event(AuditAction.LOGOUT, actor=session.user_id, target=session.id, now=now)
             await tx.audit_events.add(event)
+            await owe(tx, session.id, session.user_id, now=now)
         # Only now: a grant that is being made at this moment is either seen here, or its code sees the ended session.
         async with self._store.write() as tx:
             await tx.grants.revoke_session(session.id, now=now)
+            clients = await owe(tx, session.id, session.user_id, now=now)
+        self._on_end()
+        return clients
+
+    async def _find(self, cookie: str | None) -> SignedIn | None:
+        if not cookie:
+            return None
+        found = await self._store.find_session(hash_token(cookie))
+        if found is None:
+            return None
+        session, user = found
+        now = self._clock()
+        if not session.valid(now=now) or now >= session.last_seen_at + self._times.idle or not user.active:
+            return None
+        return SignedIn(session, user)
+
+
+async def end_all_sessions(tx: Transaction, user_id: str, *, now: datetime) -> None:
+    """End every session of a user, and owe the applications the news, all in the caller's transaction."""
+    for sid in await tx.sessions.end_all(user_id, now=now):
+        await owe(tx, sid, user_id, now=now)
+
+
+def newest_first(accounts: Iterable[SignedIn]) -> tuple[SignedIn, ...]:
+    """Return accounts in the order of their sign-ins, the last one first."""
+    return tuple(sorted(accounts, key=_auth_time, reverse=True))
+
+
+def _auth_time(account: SignedIn) -> datetime:
+    return account.session.auth_time
 
 
 def continued(session: Session, previous: Session | None) -> Session:
     """Return the session under the `sid` of the same user's previous one, so that applications see one sign-in.
 
-    Re-authentication replaces the cookie, not the session: what hangs on it stays signed in.
+    Re-authentication replaces the cookie, not the session: what hangs on it stays signed in. What was signed out stays
+    so, however late somebody comes back with its cookie.
     """
-    if previous is None or previous.user_id != session.user_id:
+    if previous is None or previous.user_id != session.user_id or previous.ended_at is not None:
         return session
     return replace(session, id=previous.id, created_at=previous.created_at)

@@ -10,9 +10,9 @@ from idp.domain.clock import Clock
 from idp.observe.metrics import Metrics
 from idp.protocol.errors import OAuthError, UnauthorizedClient, UnsupportedGrantType
 from idp.protocol.parameters import Parameters
-from idp.protocol.resource import check_resource
-from idp.services.clients import Clients
+from idp.services.client_authentication import ClientAuthentication
 from idp.services.installation import DataKeys
+from idp.services.resources import Resources
 from idp.services.token_issuer import TokenIssuer
 from idp.store.store import Store
 
@@ -24,6 +24,7 @@ class GrantContext:
     store: Store
     issuer: TokenIssuer
     keys: DataKeys
+    resources: Resources
 
 
 class GrantHandler(Protocol):
@@ -46,13 +47,16 @@ class TokenService:
     """Authenticates the client and hands the request to its grant."""
 
     def __init__(
-        self, clients: Clients, grants: Sequence[GrantHandler], clock: Clock, metrics: Metrics, *, issuer: str
+        self,
+        authentication: ClientAuthentication,
+        grants: Sequence[GrantHandler],
+        clock: Clock,
+        metrics: Metrics,
     ) -> None:
-        self._clients = clients
+        self._authentication = authentication
         self._grants = {str(grant.grant_type): grant for grant in grants}
         self._clock = clock
         self._metrics = metrics
-        self._issuer = issuer
 
     async def issue(self, authorization: str | None, params: Parameters) -> Mapping[str, Any]:
         """Return the token response.
@@ -64,13 +68,12 @@ class TokenService:
         try:
             params.check_single()
             params.require("grant_type")
-            client = await self._clients.authenticate(authorization, params)
+            client = await self._authentication.authenticate(authorization, params)
             grant = self._grants.get(grant_type)
             if grant is None:
                 raise UnsupportedGrantType
             if grant.grant_type not in client.grant_types:
                 raise UnauthorizedClient
-            check_resource(params, issuer=self._issuer)
             response = await grant.issue(client, params, now=self._clock())
         except OAuthError as error:
             self._metrics.token_refused(grant_type, error.error)

@@ -5,14 +5,20 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from idp.crypto.jose import left_half_hash
-from idp.crypto.opaque import hash_token, mint_id
-from idp.domain.claims import LAB_SCOPES, lab_claims
-from idp.domain.client import Client
+from idp.crypto.jose import left_half_hash, unsecured
+from idp.crypto.opaque import hash_token, mint_id, mint_token
+from idp.domain.claims import LAB_SCOPES, SCOPE_CLAIMS, lab_claims, user_claims
+from idp.domain.client import AccessTokenFormat, Client
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.signing_key import SigningAlgorithm
+from idp.domain.user import User
 from idp.protocol import access_token, id_token
+from idp.protocol.claims_request import matching, registered_wishes
+from idp.protocol.resource import scope_for
+from idp.services.client_encryption import ClientEncryption
+from idp.services.resources import Resources
 from idp.services.signing_keys import SigningKeys
+from idp.services.subjects import Subjects
 from idp.store.store import Store
 
 
@@ -32,18 +38,38 @@ _RELEASED = ("labs", "groups", "labs_overflow")
 
 
 class TokenIssuer:
-    """Signs access and ID tokens."""
+    """Makes access and ID tokens."""
 
-    def __init__(self, store: Store, signing_keys: SigningKeys, *, issuer: str, times: TokenTimes) -> None:
+    def __init__(
+        self,
+        store: Store,
+        signing_keys: SigningKeys,
+        subjects: Subjects,
+        resources: Resources,
+        encryption: ClientEncryption,
+        *,
+        issuer: str,
+        times: TokenTimes,
+    ) -> None:
         self._store = store
         self._signing_keys = signing_keys
+        self._subjects = subjects
+        self._resources = resources
+        self._encryption = encryption
         self.issuer = issuer
         self.times = times
 
     async def access_token(
-        self, client: Client, grant: Grant | None, scope: Sequence[str], *, now: datetime
+        self, client: Client, grant: Grant | None, scope: Sequence[str], *, audience: Sequence[str] = (), now: datetime
     ) -> tuple[str, AccessToken]:
-        """Return a JWT access token (RFC 9068) and its row; claims about labs are evaluated now."""
+        """Return an access token and its row, for this server where there is no audience; labs are evaluated now.
+
+        It is a JWT (RFC 9068), or opaque where the client registered that. Of the scope it has what means something to
+        its audience (RFC 8707 §2.2).
+        """
+        if audience:
+            scope = scope_for(audience, scope, await self._resources.find_all(audience), issuer=self.issuer)
+        audience = audience or (self.issuer,)
         released: Mapping[str, Any] = {}
         if grant is not None and not LAB_SCOPES.isdisjoint(scope):
             released = lab_claims(await self._store.find_memberships(grant.user_id), client, scope, now=now)
@@ -54,9 +80,9 @@ class TokenIssuer:
             expires_at = min(expires_at, grant.expires_at)
         claims = access_token.access_token_claims(
             issuer=self.issuer,
-            sub=client.client_id if grant is None else grant.user_id,
+            sub=client.client_id if grant is None else self._subjects.of(client, grant.user_id),
             client_id=client.client_id,
-            audience=self.issuer,
+            audience=audience,
             scope=row_scope,
             jti=jti,
             now=now,
@@ -64,14 +90,16 @@ class TokenIssuer:
             released=released,
             grant=grant,
         )
-        signer = await self._signing_keys.signer(SigningAlgorithm.RS256)
-        token = signer.sign(claims, typ=access_token.TYPE)
+        if client.access_token_format is AccessTokenFormat.OPAQUE:
+            token = mint_token()
+        else:
+            token = (await self._signing_keys.signer(SigningAlgorithm.RS256)).sign(claims, typ=access_token.TYPE)
         row = AccessToken(
             hash=hash_token(token),
             jti=jti,
             client_id=client.client_id,
             scope=row_scope,
-            audience=self.issuer,
+            audience=" ".join(audience),
             created_at=now,
             expires_at=expires_at,
             grant_id=None if grant is None else grant.id,
@@ -81,17 +109,49 @@ class TokenIssuer:
         return token, row
 
     async def id_token(
-        self, client: Client, grant: Grant, *, for_access_token: str, with_nonce: bool, now: datetime
+        self,
+        client: Client,
+        grant: Grant,
+        user: User,
+        *,
+        with_nonce: bool,
+        now: datetime,
+        scope: Sequence[str] = (),
+        access_token: str | None = None,
+        code: str | None = None,
+        state: str | None = None,
     ) -> str:
-        """Return an ID token that goes with an access token (OpenID Connect Core §3.1.3.3)."""
-        alg = SigningAlgorithm(client.id_token_signed_response_alg)
-        signer = await self._signing_keys.signer(alg)
+        """Return an ID token with the hashes of what it goes with (OpenID Connect Core §3.1.3.3, §3.3.2.11).
+
+        It holds the claims of `scope`, and those that were asked for one by one (§5.5); never any about labs.
+
+        Raises:
+            ServerError: it has to be encrypted, and the client's keys cannot be had.
+        """
+        released = user_claims(user, scope)
+        if wishes := registered_wishes(grant.claims.get("id_token", {}), client.scopes):
+            released |= matching(user_claims(user, SCOPE_CLAIMS), wishes)
+        unsigned = client.id_token_signed_response_alg == id_token.UNSIGNED
+        parts = {"at_hash": access_token, "c_hash": code, "s_hash": state}
+        hashes = {
+            # An unsigned one names no hash.
+            name: left_half_hash(part, client.id_token_signed_response_alg)
+            for name, part in parts.items()
+            if part is not None and not unsigned
+        }
         claims = id_token.id_token_claims(
             grant,
             issuer=self.issuer,
+            sub=self._subjects.of(client, grant.user_id),
             ttl=self.times.id_token,
             now=now,
-            at_hash=left_half_hash(for_access_token, alg),
+            hashes=hashes,
+            released=released,
             with_nonce=with_nonce,
         )
-        return signer.sign(claims, typ=id_token.TYPE)
+        if unsigned:
+            token = unsecured(claims, typ=id_token.TYPE)
+        else:
+            signer = await self._signing_keys.signer(SigningAlgorithm(client.id_token_signed_response_alg))
+            token = signer.sign(claims, typ=id_token.TYPE)
+        return await self._encryption.id_token(client, token)

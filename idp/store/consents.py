@@ -1,5 +1,7 @@
 """Remembered consents."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import Column, ForeignKey, Index, String, Table
 
 from idp.domain.consent import Consent
@@ -25,3 +27,7 @@ class Consents(Repository[Consent]):
     """Consents by user and client."""
 
     mapping = CONSENTS
+
+    async def of_user(self, user_id: str) -> Sequence[Consent]:
+        """Return everything that a user agreed to."""
+        return await self._many(self._select().where(consents.c.user_id == user_id))

@@ -1,14 +1,16 @@
 """Grants, and what hangs on them: codes, refresh tokens and access tokens."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, select, update
+from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, and_, func, select, update
 
+from idp.domain.client import Client
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.user import User
+from idp.store.clients import CLIENTS, clients
 from idp.store.columns import Document, Instant, TupleOf, any_of, many, metadata
 from idp.store.database import Database
 from idp.store.mapping import Mapping
@@ -147,6 +149,15 @@ def issued_reader(
     return read
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What one user's live grants give one client, and when the first of them was made."""
+
+    client_id: str
+    scopes: tuple[str, ...]
+    since: datetime
+
+
 class Grants(Repository[Grant]):
     """Grants by id."""
 
@@ -164,10 +175,45 @@ class Grants(Repository[Grant]):
         )
         return (await self.connection.execute(query.values(revoked_at=now))).rowcount
 
+    async def clients_of_session(self, session_id: str) -> list[Client]:
+        """Return every client that had a grant in a session, whatever became of it, and hold it against deletion."""
+        query = select(*CLIENTS.columns).where(
+            clients.c.client_id.in_(select(grants.c.client_id).where(grants.c.session_id == session_id))
+        )
+        held = query.order_by(clients.c.client_id).with_for_update(read=True, key_share=True)
+        return [CLIENTS.from_row(row) for row in await self.connection.execute(held)]
+
     async def revoke_all(self, user_id: str, *, now: datetime) -> int:
         """Revoke everything that a user gave and return how many grants that were."""
         query = update(grants).where(grants.c.user_id == user_id, grants.c.revoked_at.is_(None))
         return (await self.connection.execute(query.values(revoked_at=now))).rowcount
+
+    async def revoke_client(self, user_id: str, client_id: str, *, now: datetime) -> int:
+        """Revoke everything that a user gave one client and return how many grants that were."""
+        query = update(grants).where(
+            grants.c.user_id == user_id, grants.c.client_id == client_id, grants.c.revoked_at.is_(None)
+        )
+        return (await self.connection.execute(query.values(revoked_at=now))).rowcount
+
+    async def given_by(self, user_id: str, *, now: datetime) -> Sequence[Given]:
+        """Return what a user's live grants give, one item for each client."""
+        live = and_(grants.c.user_id == user_id, grants.c.revoked_at.is_(None), grants.c.expires_at > now)
+        since = func.min(grants.c.created_at)
+        query = select(grants.c.client_id, grants.c.scope, since).where(live)
+        query = query.group_by(grants.c.client_id, grants.c.scope).order_by(grants.c.client_id, since)
+        given: dict[str, Given] = {}
+        for client_id, scope, created_at in await self.connection.execute(query):
+            held = given.get(client_id, Given(client_id, (), created_at))
+            given[client_id] = replace(held, scopes=tuple(dict.fromkeys((*held.scopes, *scope.split()))))
+        return list(given.values())
+
+    async def last_used(self, user_id: str) -> dict[str, datetime]:
+        """Return for each client when it was last given anything for a user, as far as that is still known."""
+        newest = select(grants.c.client_id, func.max(grants.c.created_at), func.max(access_tokens.c.created_at))
+        query = newest.outerjoin_from(grants, access_tokens)
+        query = query.where(grants.c.user_id == user_id).group_by(grants.c.client_id)
+        rows = await self.connection.execute(query)
+        return {client_id: max(granted, issued or granted) for client_id, granted, issued in rows}
 
 
 class AuthorizationCodes(Repository[AuthorizationCode]):

@@ -1,9 +1,9 @@
 """Logout tokens that are owed to clients: a durable outbox."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, or_, select, update
+from sqlalchemy import Column, ForeignKey, Index, Integer, String, Table, Text, and_, func, or_, select, update
 
 from idp.domain.logout import LogoutDelivery
 from idp.store.columns import Instant, metadata
@@ -37,12 +37,25 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
 
     mapping = LOGOUT_DELIVERIES
 
-    async def claim_due(self, *, now: datetime, until: datetime, limit: int) -> list[LogoutDelivery]:
-        """Take deliveries that are due, for this node alone until a time; on PostgreSQL others skip what is taken."""
+    async def claim_due(
+        self, *, now: datetime, until: datetime, limit: int, busy: Collection[str] = ()
+    ) -> list[LogoutDelivery]:
+        """Take deliveries that are due, for this node alone until a time; on PostgreSQL others skip what is taken.
+
+        At most one for each client and none for the `busy` ones, so that a client that hangs holds up only its own.
+        """
         table = logout_deliveries
+        is_due = and_(
+            table.c.next_attempt_at <= now,
+            or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now),
+            table.c.client_id.not_in(busy),
+        )
+        turn = func.row_number().over(partition_by=table.c.client_id, order_by=(table.c.next_attempt_at, table.c.id))
+        ranked = select(table.c.id, turn.label("turn")).where(is_due).subquery()
         due = (
             select(table.c.id)
-            .where(table.c.next_attempt_at <= now, or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now))
+            # Once more that they are due: another node may have taken one since they were ranked.
+            .where(table.c.id.in_(select(ranked.c.id).where(ranked.c.turn == 1)), is_due)
             .order_by(table.c.next_attempt_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -52,6 +65,18 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
             return []
         await self.connection.execute(update(table).where(table.c.id.in_(ids)).values(claimed_until=until))
         return await self._many(self._select().where(table.c.id.in_(ids)).order_by(table.c.next_attempt_at))
+
+    async def undelivered(self) -> Sequence[LogoutDelivery]:
+        """Return what is still owed and what was given up, in the order in which it arose."""
+        query = self._select().where(logout_deliveries.c.delivered_at.is_(None))
+        return await self._many(query.order_by(logout_deliveries.c.created_at, logout_deliveries.c.id))
+
+    async def count_given_up(self) -> int:
+        """Return how many deliveries were given up and not yet swept."""
+        table = logout_deliveries
+        query = select(func.count()).select_from(table)
+        query = query.where(table.c.next_attempt_at.is_(None), table.c.delivered_at.is_(None))
+        return int((await self.connection.execute(query)).scalar_one())
 
     async def of_session(self, session_id: str) -> Sequence[LogoutDelivery]:
         """Return what is owed, or was, about one session."""

@@ -41,10 +41,11 @@ class Sessions(Repository[Session]):
         query = update(sessions).where(sessions.c.id == sid, sessions.c.ended_at.is_(None)).values(ended_at=now)
         return bool((await self.connection.execute(query)).rowcount)
 
-    async def end_all(self, user_id: str, *, now: datetime) -> int:
-        """End every session of a user and return how many those were."""
+    async def end_all(self, user_id: str, *, now: datetime) -> list[str]:
+        """End every session of a user and return the `sid` of each."""
         query = update(sessions).where(sessions.c.user_id == user_id, sessions.c.ended_at.is_(None))
-        return (await self.connection.execute(query.values(ended_at=now))).rowcount
+        ended = query.values(ended_at=now).returning(sessions.c.id)
+        return list((await self.connection.execute(ended)).scalars())
 
     async def touch(self, sid: str, *, now: datetime) -> None:
         """Remember that a session is in use."""

@@ -1,28 +1,19 @@
 """The consent page: what the application will learn, with the actual values."""
 
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.domain.claims import lab_claims, user_claims
-from idp.services.authorization import ConsentPage
+from idp.domain.claims import SCOPE_CLAIMS, SCOPE_OF_CLAIM, lab_claims, user_claims
+from idp.services.consent import ConsentPage
+from idp.web.application import claim_of, describe, host_of, title_of
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import proceed, resume_path
 from idp.web.responses import redirect
-from idp.web.services import Services, find_signed_in
+from idp.web.services import Services, find_accounts
 
-_TITLES = {
-    "openid": "Who you are",
-    "profile": "Your name and profile",
-    "email": "Your email",
-    "address": "Your postal address",
-    "phone": "Your phone number",
-    "labs": "Your labs and your role in each",
-    "groups": "Your labs as a list of groups",
-    "offline_access": "Stay connected",
-}
 _NOTHING = "Nothing is on file"
 
 
@@ -31,50 +22,54 @@ async def consent(request: Request[Services]) -> Response:
     """Show what is asked for, and take the decision."""
     state = request.state
     handle = read_query(request).get("interaction") or ""
-    signed_in = await find_signed_in(request)
-    if signed_in is None:
-        return redirect(resume_path(handle))
+    accounts = await find_accounts(request)
     if request.method == "POST":
         form = await read_form(request)
         form.check_single()
-        state["cookies"].check_form(request, form.get("csrf"), signed_in)
-        allowed = form.get("decision") == "allow"
-        return proceed(await state["authorization"].decide(handle, signed_in, allowed=allowed))
-    shown = await state["authorization"].consent_page(handle, signed_in)
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
+        if accounts.active is not None:
+            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+            allowed = form.get("decision") == "allow"
+            return proceed(request, await state["consents"].decide(handle, accounts, allowed=allowed))
+    shown = await state["consents"].page(handle, accounts)
+    if shown is None:
+        return redirect(resume_path(handle))
+    csrf, fresh = state["cookies"].form_token(request, accounts.active)
     query = urlencode({"interaction": handle})
-    client = shown.request.client
     response = state["pages"].render(
         "consent.html",
         transaction=True,
         csrf=csrf,
         action=f"/consent?{query}",
-        client={
-            "name": client.client_name,
-            "host": urlsplit(shown.request.redirect_uri.uri).netloc or shown.request.redirect_uri.uri,
-            "uri": client.client_uri,
-        },
-        user_label=signed_in.user.label,
-        switch_account_url=f"/login?{query}",
-        items=[(_TITLES.get(scope, scope), _value(scope, shown, request), scope) for scope in shown.request.scope],
+        client=await describe(request, shown.request.client),
+        host=host_of(shown.request.redirect_uri.uri),
+        user_label=shown.signed_in.user.label,
+        switch_account_url=f"/select-account?{query}",
+        items=[_item(token, shown, request) for token in shown.tokens],
     )
     state["cookies"].set_form(response, fresh)
     return response
 
 
-def _value(scope: str, shown: ConsentPage, request: Request[Services]) -> str:
+def _item(token: str, shown: ConsentPage, request: Request[Services]) -> tuple[str, str, str, bool]:
+    """Return title, actual value, technical name, and whether it was agreed to before."""
+    claim = claim_of(token)
+    scope = token if claim is None else SCOPE_OF_CLAIM[claim]
+    return title_of(token), _value(scope, claim, shown, request), claim or token, token in shown.given
+
+
+def _value(scope: str, claim: str | None, shown: ConsentPage, request: Request[Services]) -> str:
     user, client = shown.signed_in.user, shown.request.client
     if scope == "openid":
         return "An identifier of your account"
     if scope == "offline_access":
         return "Even when you are away"
     if scope in {"labs", "groups"}:
-        claims = lab_claims(shown.memberships, client, [scope], now=request.state["clock"]())
-        held = claims.get("groups") or [f"{lab['name']} ({lab['role']})" for lab in claims.get("labs", ())]
+        released = lab_claims(shown.memberships, client, [scope], now=request.state["clock"]())
+        held = released.get("groups") or [f"{lab['name']} ({lab['role']})" for lab in released.get("labs", ())]
         return ", ".join(held) or "You are in no lab that this application may see"
-    if scope not in _TITLES:
+    if scope not in SCOPE_CLAIMS:
         return ""
-    claims = user_claims(user, [scope])
-    texts = [str(value) for name, value in claims.items() if isinstance(value, str)]
+    claims = {name: value for name, value in user_claims(user, [scope]).items() if claim in {None, name}}
+    texts = [str(value) for value in claims.values() if isinstance(value, str)]
     texts += [str(part) for value in claims.values() if isinstance(value, dict) for part in value.values()]
     return " · ".join(texts) or _NOTHING

@@ -9,14 +9,16 @@ from starlette.responses import Response
 
 from idp.crypto.password import HashingBusy
 from idp.protocol.authorization_response import Refused
-from idp.protocol.errors import OAuthError, ServerError, TemporarilyUnavailable
+from idp.protocol.errors import OAuthError, RateLimited, ServerError, TemporarilyUnavailable
 from idp.protocol.redirect_uri import RedirectUriRefused
-from idp.services.authorization import InteractionGone, UnknownClient
+from idp.services.authorization import UnknownClient
+from idp.services.authorization_answer import InteractionGone
+from idp.services.rate_limit import TooManyRequests
 from idp.services.setup import SetupClosed
 from idp.store.errors import Unavailable
 from idp.web import errors
 from idp.web.cookies import ForgedForm
-from idp.web.responses import oauth_error, redirect
+from idp.web.responses import deliver, oauth_error
 from idp.web.services import Services
 
 Handler = Callable[[Request[Services]], Awaitable[Response]]
@@ -30,8 +32,10 @@ def machine_endpoint(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except OAuthError as error:
-            errors.log_refusal(request, error)
-            return oauth_error(error)
+            return await errors.refusal_answer(request, error)
+        except TooManyRequests as error:
+            errors.log_refusal(request, RateLimited())
+            return oauth_error(RateLimited(), retry_after=error.retry_after_seconds)
         except HTTPException as error:
             return await errors.http_error(request, error)
         except ClientDisconnect:
@@ -54,18 +58,17 @@ def page(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except Refused as refused:
-            errors.log_refusal(request, refused.error)
-            return redirect(refused.reply.refusal(refused.error).location)
+            return deliver(request, await errors.refusal_response(request, refused))
         except RedirectUriRefused as error:
             return await errors.redirect_uri_page(request, error)
         except OAuthError as error:
-            return errors.refusal_page(request, error)
+            return await errors.refusal_page(request, error)
         except HTTPException as error:
             return await errors.http_error(request, error)
         except ClientDisconnect:
             return Response(status_code=400)
         except (UnknownClient, InteractionGone, SetupClosed, ForgedForm, Unavailable, HashingBusy) as error:
-            return errors.explained_page(request, error)
+            return await errors.explained_page(request, error)
         except Exception as error:
             return errors.failure_page(request, error)
 

@@ -1,4 +1,7 @@
-"""Error pages: a plain title, who can mend it, a code, and a reference that finds the reason in the log."""
+"""Refusals and failures as answers: what is told to whom, and a reference that leads to the reason.
+
+A refusal is kept under its reference (`idp.services.refusals`); of a failure of ours the log alone knows.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,30 +13,70 @@ from starlette.responses import Response
 from idp.crypto.opaque import mint_reference
 from idp.crypto.password import HashingBusy
 from idp.observe.logs import get_logger
+from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import OAuthError
-from idp.protocol.redirect_uri import RedirectUriRefused, closest, differences
-from idp.services.authorization import InteractionGone, UnknownClient
+from idp.protocol.parameters import Parameters
+from idp.protocol.redirect_uri import RedirectUriRefused
+from idp.protocol.refusal import Marked, beside, compare_redirect_uri, shown
+from idp.services.authorization import UnknownClient
+from idp.services.authorization_answer import InteractionGone
+from idp.services.refusals import RefusedRequest
 from idp.services.setup import SetupClosed
 from idp.store.errors import Unavailable
 from idp.web.cookies import ForgedForm
-from idp.web.responses import json_no_store
+from idp.web.forms import remembered_parameters
+from idp.web.responses import json_no_store, oauth_error
 from idp.web.services import Services, find_signed_in
 
 _log = get_logger("idp.web")
 _NOT_YOU = "You have not done anything wrong: tell whoever runs the application, and give them the reference."
-_SHOWN_URI_CHARS = 300
 
 
-def log_refusal(request: Request[Services], error: OAuthError, *, reference: str | None = None) -> None:
-    """Log why a request was refused; the client gets only the code and the fixed description."""
+def log_refusal(request: Request[Services], error: OAuthError) -> None:
+    """Log why a request was refused where no explanation is kept; the client gets the code and a fixed description."""
     _log.info(
         "refused",
         route=_route(request),
         error=error.error,
         description=error.description,
         detail=error.detail,
-        reference=reference,
+        reference=None,
     )
+
+
+async def refusal_answer(request: Request[Services], error: OAuthError) -> Response:
+    """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2)."""
+    reference = await _keep(request, error.error, error.description, error.detail)
+    return oauth_error(error, error_uri=_error_uri(request, reference))
+
+
+async def refusal_response(request: Request[Services], refused: Refused) -> AuthorizationResponse:
+    """Return a refusal as the application gets it; `error_uri` leads to its explanation (RFC 6749 §4.1.2.1)."""
+    error = refused.error
+    reference = await _keep(request, error.error, error.description, error.detail)
+    return refused.reply.refusal(error, error_uri=_error_uri(request, reference))
+
+
+async def _keep(
+    request: Request[Services], error: str, description: str, detail: str, *, params: Parameters | None = None
+) -> str:
+    """Keep an explanation of a refusal, log it, and return the reference of both."""
+    route = _route(request)
+    refused = RefusedRequest(
+        error=error,
+        description=description,
+        detail=detail,
+        route=route,
+        params=remembered_parameters(request) if params is None else params,
+        authorization=request.headers.get("authorization"),
+    )
+    reference = await request.state["refusals"].keep(refused)
+    _log.info("refused", route=route, error=error, description=description, detail=detail, reference=reference)
+    return reference
+
+
+def _error_uri(request: Request[Services], reference: str) -> str:
+    return f"{request.state['issuer']}/explain/{reference}"
 
 
 def log_failure(request: Request[Services], error: Exception, *, reference: str | None = None) -> None:
@@ -63,10 +106,11 @@ def error_page(
     message: str,
     who: str,
     reference: str,
-    details: list[tuple[str, list[tuple[str, bool]]]] | None = None,
+    explained: bool = False,
+    details: list[tuple[str, Marked]] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the error page."""
+    """Return the error page; with `explained` its reference leads to the explanation."""
     state = request.state
     response = state["pages"].render(
         "error.html",
@@ -77,6 +121,7 @@ def error_page(
         who=who,
         code=code,
         reference=reference,
+        explained=explained,
         at=state["clock"](),
         details=details or [],
     )
@@ -84,7 +129,7 @@ def error_page(
     return response
 
 
-def refusal_page(request: Request[Services], error: OAuthError) -> Response:
+async def refusal_page(request: Request[Services], error: OAuthError) -> Response:
     """Return the page of a refusal that must not be redirected."""
     return error_page(
         request,
@@ -93,7 +138,8 @@ def refusal_page(request: Request[Services], error: OAuthError) -> Response:
         title="This request cannot be answered",
         message=error.description,
         who=_NOT_YOU,
-        reference=_reference(request, error.error, error.detail or error.description),
+        reference=await _keep(request, error.error, error.description, error.detail),
+        explained=True,
     )
 
 
@@ -108,10 +154,6 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
     except Unavailable:
         # The client may be known from the cache; then nobody is known to be an administrator.
         signed_in = None
-    details: list[tuple[str, list[tuple[str, bool]]]] = []
-    near = None
-    if signed_in is not None and signed_in.user.roles:
-        near = closest(sent or "", client.redirect_uris)
     if sent is None:
         message = f"You cannot continue to {client.client_name}: it did not say, exactly once, where to send you back."
     else:
@@ -119,12 +161,16 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
             f"You cannot continue to {client.client_name} because the address it asked us to send you back to does "
             "not match the ones on file."
         )
-        shown = sent[:_SHOWN_URI_CHARS]
-        details.append(("The application sent", differences(shown, near) if near else [(shown, False)]))
-    if near is not None:
-        details.append(("Closest registered", differences(near, (sent or near)[:_SHOWN_URI_CHARS])))
-        details.extend(("Also registered", [(uri, False)]) for uri in client.redirect_uris if uri != near)
-    reference = _reference(request, "invalid_redirect_uri", f"client {client.client_id} sent {(sent or 'none')[:2048]}")
+    if signed_in is not None and signed_in.user.roles:
+        details = beside(compare_redirect_uri(client, sent))
+    else:
+        details = [] if sent is None else [("The application sent", [(shown(sent), False)])]
+    params = remembered_parameters(request)
+    values = {name: value for name, value in params.values.items() if name != "redirect_uri"}
+    judged = Parameters(values if sent is None else {**values, "redirect_uri": sent}, params.repeated)
+    description = "The redirect_uri is not registered for this client, or missing while it is needed."
+    detail = f"{(sent or 'none, or several')[:2048]} is no redirect URI of client {client.client_id}"
+    reference = await _keep(request, "invalid_redirect_uri", description, detail, params=judged)
     return error_page(
         request,
         status=400,
@@ -134,6 +180,7 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
         who="You have not done anything wrong. If you run this application: register the address, or correct the one "
         "it sends. Scheme, host, port, path and query must match exactly.",
         reference=reference,
+        explained=True,
         details=details,
     )
 
@@ -185,18 +232,27 @@ _EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
 }
 
 
-def explained_page(request: Request[Services], error: Exception) -> Response:
+async def explained_page(request: Request[Services], error: Exception) -> Response:
     """Return the page of a failure that has an explanation of its own."""
     status, code, title, message, who = next(text for kind, text in _EXPLAINED.items() if isinstance(error, kind))
-    reference = mint_reference()
+    refused = status != 503
     headers = {}
-    if status == 503:
+    if refused:
+        reference = await _keep(request, code, message, "")
+    else:
+        reference = mint_reference()
         log_failure(request, error, reference=reference)
         headers["Retry-After"] = str(retry_after(error))
-    else:
-        _log.info("refused", route=_route(request), error=code, reference=reference)
     return error_page(
-        request, status=status, code=code, title=title, message=message, who=who, reference=reference, headers=headers
+        request,
+        status=status,
+        code=code,
+        title=title,
+        message=message,
+        who=who,
+        reference=reference,
+        explained=refused,
+        headers=headers,
     )
 
 
@@ -215,12 +271,6 @@ def failure_page(request: Request[Services], error: Exception) -> Response:
     )
 
 
-def _reference(request: Request[Services], code: str, detail: str) -> str:
-    reference = mint_reference()
-    _log.info("refused", route=_route(request), error=code, detail=detail, reference=reference)
-    return reference
-
-
 async def http_error(request: Request[Any], error: Exception) -> Response:
     """Answer what routing refuses: a page for people, JSON for the rest."""
     if not isinstance(error, HTTPException):
@@ -230,6 +280,8 @@ async def http_error(request: Request[Any], error: Exception) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         content = {"error": code, "error_description": message}
         return json_no_store(content, status=error.status_code, headers=headers)
+    reference = mint_reference()
+    _log.info("refused", route=_route(request), error=code, detail=f"HTTP {error.status_code}", reference=reference)
     return error_page(
         request,
         status=error.status_code,
@@ -237,7 +289,7 @@ async def http_error(request: Request[Any], error: Exception) -> Response:
         title=title,
         message=message,
         who="Check the address, or start from the first page of this server.",
-        reference=_reference(request, code, f"HTTP {error.status_code}"),
+        reference=reference,
         headers=headers,
     )
 

@@ -11,6 +11,7 @@ from idp.protocol.parameters import Parameters, parse_parameters
 
 _MAX_FIELDS = 200
 _FORM = "application/x-www-form-urlencoded"
+_REMEMBERED = "idp.parameters"
 
 
 def read_query(request: Request[Any]) -> Parameters:
@@ -20,7 +21,7 @@ def read_query(request: Request[Any]) -> Parameters:
         InvalidRequest: it is not UTF-8, holds NUL, or absurdly many fields.
     """
     raw: bytes = request.scope["query_string"]
-    return _parse(raw)
+    return remember_parameters(request, _parse(raw))
 
 
 async def read_form(request: Request[Any]) -> Parameters:
@@ -32,7 +33,20 @@ async def read_form(request: Request[Any]) -> Parameters:
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
-    return _parse(await read_body(request))
+    return remember_parameters(request, _parse(await read_body(request)))
+
+
+def remember_parameters(request: Request[Any], params: Parameters) -> Parameters:
+    """Return the parameters, noted for an explanation: a body can be read only once."""
+    request.scope.setdefault(_REMEMBERED, []).append(params)
+    return params
+
+
+def remembered_parameters(request: Request[Any]) -> Parameters:
+    """Return all that was read from the request so far; of two of a name the first."""
+    read: list[Parameters] = request.scope.get(_REMEMBERED, [])
+    values = {name: value for params in reversed(read) for name, value in params.values.items()}
+    return Parameters(values, frozenset().union(*(params.repeated for params in read)))
 
 
 async def read_body(request: Request[Any]) -> bytes:

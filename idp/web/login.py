@@ -7,14 +7,17 @@ from starlette.responses import Response
 
 from idp.crypto.opaque import hash_token
 from idp.protocol.authorization_request import AuthorizationRequest
+from idp.protocol.parameters import Parameters
 from idp.services.login import LoginFailed
-from idp.services.sessions import SignedIn
+from idp.services.sessions import Accounts
+from idp.web.application import describe
 from idp.web.cookies import ForgedForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import resume_path
 from idp.web.responses import redirect
-from idp.web.services import Services, find_signed_in
+from idp.web.select_account import select_account_path
+from idp.web.services import Services, find_accounts
 
 _WRONG = "That email, user name or password is not right. Check for typing errors and try again."
 _STALE = "The page had been open for too long or in another window. Please try again."
@@ -24,62 +27,79 @@ _STALE = "The page had been open for too long or in another window. Please try a
 async def login(request: Request[Services]) -> Response:
     """Show the form, and take it."""
     state = request.state
-    handle = read_query(request).get("interaction")
-    signed_in = await find_signed_in(request)
+    query = read_query(request)
+    handle = query.get("interaction")
+    accounts = await find_accounts(request)
     pending = None if handle is None else (await state["authorization"].pending(handle)).request
     if request.method != "POST":
-        if handle is None and signed_in is not None:
+        if handle is None and accounts.active is not None and query.get("add") is None:
             return redirect("/")
-        identifier = pending.login_hint if pending is not None and pending.login_hint else ""
-        return _form(request, signed_in, pending, handle, identifier=identifier[:320])
+        return await _form(request, query, accounts, pending, identifier=_known(query, accounts, pending))
     form = await read_form(request)
     form.check_single()
     identifier, password = form.get("username") or "", form.get("password") or ""
     try:
-        state["cookies"].check_form(request, form.get("csrf"), signed_in)
+        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
     except ForgedForm:
         # Signed in or out in another tab since: the page is shown anew. A foreign origin gets no second chance.
         if request.headers.get("origin", state["issuer"]) != state["issuer"]:
             raise
-        return _form(request, signed_in, pending, handle, identifier=identifier, error=_STALE, status=403)
+        return await _form(request, query, accounts, pending, identifier=identifier, error=_STALE, status=403)
     try:
-        cookie = await state["login"].with_password(
+        new = await state["login"].with_password(
             identifier,
             password,
-            previous=signed_in,
+            accounts=accounts,
             user_agent=request.headers.get("user-agent"),
             interaction=None if handle is None else hash_token(handle),
         )
     except LoginFailed:
-        return _form(request, signed_in, pending, handle, identifier=identifier, error=_WRONG, status=401)
+        return await _form(request, query, accounts, pending, identifier=identifier, error=_WRONG, status=401)
     response = redirect("/" if handle is None else resume_path(handle))
-    state["cookies"].set_session(response, cookie)
+    state["cookies"].sign_in(response, request, new.cookie, new.others)
     return response
 
 
-def _form(
+def _known(query: Parameters, accounts: Accounts, pending: AuthorizationRequest | None) -> str:
+    """Return who is expected to sign in: whom the application names, else whom it asks to do so again."""
+    if pending is None:
+        return ""
+    if pending.login_hint:
+        return pending.login_hint[:320]
+    # An id_token_hint may name somebody else than the account that is active.
+    if accounts.active is None or query.get("add") is not None or pending.id_token_hint is not None:
+        return ""
+    return accounts.active.user.label
+
+
+async def _form(
     request: Request[Services],
-    signed_in: SignedIn | None,
+    query: Parameters,
+    accounts: Accounts,
     pending: AuthorizationRequest | None,
-    handle: str | None,
     *,
     identifier: str,
     error: str | None = None,
     status: int = 200,
 ) -> Response:
     state = request.state
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
+    handle, adding = query.get("interaction"), query.get("add") is not None
+    carried = {name: value for name in ("interaction", "add") if (value := query.get(name)) is not None}
+    choice = accounts.all if adding else accounts.others
+    csrf, fresh = state["cookies"].form_token(request, accounts.active)
     response = state["pages"].render(
         "login.html",
         status=status,
         transaction=handle is not None,
         csrf=csrf,
-        action="/login" if handle is None else f"/login?{urlencode({'interaction': handle})}",
-        client_name=None if pending is None else pending.client.client_name,
+        action=f"/login?{urlencode(carried)}" if carried else "/login",
+        client=None if pending is None else await describe(request, pending.client),
         identifier=identifier,
         error=error,
         notice=None,
+        choose_account_url=select_account_path(handle) if choice else None,
         demo_accounts=state["demo"].accounts if state["demo"] is not None else [],
     )
     state["cookies"].set_form(response, fresh)
+    state["cookies"].set_missing_state(response, accounts)
     return response

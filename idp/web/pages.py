@@ -7,7 +7,7 @@ Texts in a template are marked for translation. A handler passes short fixed mes
 
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from gettext import NullTranslations
@@ -27,6 +27,14 @@ _CSP_START: Final = (
 _CSP_END: Final = "base-uri 'none'; frame-ancestors 'none'"
 CONTENT_SECURITY_POLICY: Final = _CSP_START + "form-action 'self'; " + _CSP_END
 TRANSACTION_CONTENT_SECURITY_POLICY: Final = _CSP_START + _CSP_END
+_FRAME_HEADERS: Final = {
+    "Cache-Control": "public, max-age=300",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors *"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
 
 # No Cross-Origin-Opener-Policy: applications that sign in through a popup would lose window.opener on the way back.
 _PAGE_HEADERS: Final = {
@@ -162,6 +170,21 @@ class Pages:
         csp = TRANSACTION_CONTENT_SECURITY_POLICY if transaction else CONTENT_SECURITY_POLICY
         headers: Mapping[str, str] = {"Content-Security-Policy": csp, **_PAGE_HEADERS}
         return HTMLResponse(page, status_code=status, headers=headers)
+
+    def render_frame(self, name: str, **context: object) -> Response:
+        """Render a template that any site may frame: it shows nothing, and everybody gets the same.
+
+        Raises:
+            jinja2.UndefinedError: as for `render`.
+        """
+        page = self._environment.get_template(name).render(**context)
+        return HTMLResponse(page, headers=_FRAME_HEADERS)
+
+
+def allow_frames(response: Response, origins: Iterable[str]) -> None:
+    """Let a page show frames of these origins and of no others (CSP Level 3 §6.1.5)."""
+    if sources := " ".join(origins):
+        response.headers["Content-Security-Policy"] += f"; frame-src {sources}"
 
 
 def _utc(at: datetime) -> str:

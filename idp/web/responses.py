@@ -3,10 +3,14 @@
 import json
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
+from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.protocol.authorization_response import AuthorizationResponse, ResponseMode
 from idp.protocol.errors import InvalidClient, MissingToken, OAuthError
+from idp.web.services import Services
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NO_STORE = [
@@ -26,6 +30,11 @@ def json_no_store(
     return response
 
 
+def jwt_no_store(token: str) -> Response:
+    """Return a signed or encrypted answer (OpenID Connect Core §5.3.2)."""
+    return Response(token, media_type="application/jwt", headers={"Cache-Control": "no-store", "Pragma": "no-cache"})
+
+
 class _Prepared(Response):
     """JSON with headers that are encoded already: this answer is on every machine's way."""
 
@@ -36,8 +45,8 @@ class _Prepared(Response):
         self.raw_headers = [*_NO_STORE, (b"content-length", str(len(body)).encode())]
 
 
-def oauth_error(error: OAuthError, *, retry_after: int | None = None) -> Response:
-    """Return a refusal as JSON (RFC 6749 §5.2)."""
+def oauth_error(error: OAuthError, *, error_uri: str | None = None, retry_after: int | None = None) -> Response:
+    """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2)."""
     headers = {}
     if isinstance(error, InvalidClient):
         # 401 goes with a challenge (RFC 9110 §15.5.2); Basic is what every client here may use.
@@ -45,19 +54,39 @@ def oauth_error(error: OAuthError, *, retry_after: int | None = None) -> Respons
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)
     content = {"error": error.error, "error_description": error.description}
+    if error_uri is not None:
+        content["error_uri"] = error_uri
     return json_no_store(content, status=error.status, headers=headers)
 
 
 def bearer_error(error: OAuthError) -> Response:
     """Return a refusal of a bearer token (RFC 6750 §3)."""
-    challenge = 'Bearer realm="lab-id"'
-    if not isinstance(error, MissingToken):
-        challenge += f', error="{error.error}", error_description="{error.description}"'
     content = {"error": error.error, "error_description": error.description}
-    return json_no_store(content, status=error.status, headers={"WWW-Authenticate": challenge})
+    return json_no_store(content, status=error.status, headers={"WWW-Authenticate": bearer_challenge(error)})
+
+
+def bearer_challenge(error: OAuthError) -> str:
+    """Return the challenge that goes with a refused bearer token (RFC 6750 §3)."""
+    challenge = 'Bearer realm="lab-id"'
+    if isinstance(error, MissingToken):
+        return challenge
+    return f'{challenge}, error="{error.error}", error_description="{error.description}"'
 
 
 def redirect(location: str) -> Response:
     """Send the browser on with a GET (303; RFC 9700 §4.12 forbids 307 here)."""
     # Not Starlette's RedirectResponse, which re-encodes the target: registered URIs are kept as they are.
     return Response(status_code=303, headers={"Location": location, "Cache-Control": "no-store"})
+
+
+def deliver(request: Request[Services], answer: AuthorizationResponse) -> Response:
+    """Let the browser carry the answer to the application, by redirect or by a form (Form Post Response Mode §2)."""
+    if answer.mode is not ResponseMode.FORM_POST:
+        return redirect(answer.location)
+    return request.state["pages"].render(
+        "form_post.html",
+        transaction=True,
+        action=answer.location,
+        host=urlsplit(answer.location).netloc or answer.location,
+        params=answer.params,
+    )

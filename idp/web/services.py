@@ -7,11 +7,17 @@ from starlette.requests import Request
 
 from idp.domain.clock import Clock
 from idp.observe.metrics import Metrics
+from idp.services.applications import Applications
 from idp.services.authorization import Authorization
+from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
+from idp.services.consent import Consents
 from idp.services.introspection import Introspection
 from idp.services.login import Login
+from idp.services.logos import Logos
 from idp.services.logout import Logout
+from idp.services.refusals import Refusals
+from idp.services.registration import ClientRegistration
 from idp.services.revocation import Revocation
 from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
@@ -45,16 +51,22 @@ class Services(TypedDict):
     clock: Clock
     metrics: Metrics
     clients: Clients
+    client_authentication: ClientAuthentication
     signing_keys: SigningKeys
     sessions: Sessions
     login: Login
     authorization: Authorization
+    consents: Consents
+    applications: Applications
+    logos: Logos
     token: TokenService
     userinfo: UserInfo
     introspection: Introspection
     revocation: Revocation
     logout: Logout
+    registration: ClientRegistration
     setup: Setup
+    refusals: Refusals
     pages: Pages
     cookies: Cookies
     drain: Drain
@@ -64,11 +76,14 @@ class Services(TypedDict):
 
 
 async def find_signed_in(request: Request[Services]) -> SignedIn | None:
-    """Return who is signed in in this browser."""
+    """Return who is signed in in this browser: the active account."""
     state = request.state
     return await state["sessions"].find(state["cookies"].session(request))
 
 
 async def find_accounts(request: Request[Services]) -> Accounts:
     """Return every account that is signed in in this browser."""
-    return Accounts(await find_signed_in(request))
+    cookies = request.state["cookies"]
+    return await request.state["sessions"].find_accounts(
+        cookies.session(request), cookies.others(request), cookies.browser_state(request)
+    )

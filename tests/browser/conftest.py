@@ -6,12 +6,15 @@ The tests share one event loop, because the browser belongs to it.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
+from html import escape
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse
 from starlette.routing import Route
 
@@ -44,7 +47,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         clients = [
             _client("demo", "Demo application", demo_url)
             | {"scope": "openid profile email labs groups offline_access"},
-            _client("relay", "Relay", relay_url) | {"scope": "openid", "require_pkce": False},
+            _client("relay", "Relay", relay_url)
+            | {
+                "scope": "openid",
+                "require_pkce": False,
+                "redirect_uris": [f"{relay_url}/callback", f"{relay_url}/posted"],
+            },
         ]
         running = stack.enter_context(provider(folder, f"sqlite:///{folder / 'idp.db'}", clients=clients))
         demo_app = create_relying_party(issuer=running.issuer, port=demo.getsockname()[1])
@@ -93,12 +101,26 @@ def _relay(target: str) -> Starlette:
     async def callback(request: object) -> RedirectResponse:
         return RedirectResponse(target, 302)
 
-    return Starlette(routes=[Route("/callback", callback)])
+    async def posted(request: Request) -> HTMLResponse:
+        """Show what a form brought along."""
+        fields = parse_qsl((await request.body()).decode(), strict_parsing=True)
+        return _page("Posted", *(f"<p>{escape(name)}: {escape(value)}" for name, value in fields))
+
+    return Starlette(
+        routes=[
+            Route("/callback", callback, methods=["GET", "POST"]),
+            Route("/posted", posted, methods=["POST"]),
+        ]
+    )
 
 
 def _elsewhere() -> Starlette:
     async def landed(request: object) -> HTMLResponse:
-        page = '<!doctype html><html lang="en"><title>Elsewhere</title><link rel="icon" href="data:,"><h1>Landed</h1>'
-        return HTMLResponse(page)
+        return _page("Landed")
 
     return Starlette(routes=[Route("/landed", landed)])
+
+
+def _page(title: str, *lines: str) -> HTMLResponse:
+    head = f'<!doctype html><html lang="en"><title>{title}</title><link rel="icon" href="data:,"><h1>{title}</h1>'
+    return HTMLResponse(head + "".join(lines))

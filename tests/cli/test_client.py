@@ -48,7 +48,26 @@ def test_a_public_client_has_no_secret_to_rotate(idp: Idp, installation: Path):
         idp("client", "create", "--client-id", "spa", *REDIRECT, "--auth-method", "none", "--json").stdout
     )
     assert made == {"client_id": "spa"}
-    assert "public client" in idp("client", "rotate-secret", "spa", code=1).stderr
+    told = idp("client", "rotate-secret", "spa", code=1).stderr
+    assert told == "error: spa has no secret: its token_endpoint_auth_method is none\n"
+
+
+def test_a_client_that_signs_with_its_own_key_has_no_secret_to_show_or_rotate(idp: Idp, installation: Path):
+    keys = ("--auth-method", "private_key_jwt", "--jwks-uri", "https://portal.example.org/keys")
+    made = json.loads(idp("client", "create", "--client-id", "portal", *REDIRECT, *keys, "--json").stdout)
+    assert made == {"client_id": "portal"}
+    assert "private_key_jwt" in idp("client", "rotate-secret", "portal", code=1).stderr
+
+
+def test_keys_that_are_needed_and_missing_are_told(idp: Idp, installation: Path):
+    result = idp("client", "create", *REDIRECT, "--auth-method", "private_key_jwt", code=1)
+    assert result.stderr == "error: token_endpoint_auth_method: it needs jwks or jwks_uri\n"
+
+
+def test_a_client_may_be_registered_for_other_response_types(idp: Idp, installation: Path):
+    kinds = ("--response-type", "id_token code", "--grant-type", "authorization_code", "--grant-type", "implicit")
+    idp("client", "create", "--client-id", "portal", *REDIRECT, *kinds)
+    assert yaml.safe_load(idp("client", "show", "portal").stdout)["response_types"] == ["code id_token"]
 
 
 def test_a_rotated_secret_is_new_and_the_old_one_gets_an_end(idp: Idp, installation: Path):

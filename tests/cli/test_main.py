@@ -14,6 +14,7 @@ COMMANDS = [
     ["init"],
     ["apply"],
     ["export"],
+    ["explain"],
     ["db", "upgrade"],
     ["db", "status"],
     ["keys", "list"],

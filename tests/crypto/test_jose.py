@@ -9,14 +9,29 @@ from types import MappingProxyType
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa, x25519
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from joserfc.jwk import OKPKey
 
-from idp.crypto.jose import InvalidSignature, Signer, generate_key, left_half_hash, verify
+from idp.crypto.jose import (
+    MAC_ALGORITHMS,
+    InvalidSignature,
+    Signer,
+    Unverified,
+    generate_key,
+    left_half_hash,
+    public_key,
+    read_unverified,
+    unsecured,
+    usable_keys,
+    verify,
+    verify_mac,
+    verify_unsecured,
+)
 from idp.domain.signing_key import SigningAlgorithm
+from tests.support.strategies import documents
 
 ALGORITHMS = [str(alg) for alg in SigningAlgorithm]
 CLAIMS = {"iss": "https://id.example", "sub": "usr_1", "exp": 1300819380, "labs": ["bio", "chem"]}
@@ -47,6 +62,12 @@ RFC7515_ES256 = (
     f"eyJhbGciOiJFUzI1NiJ9.{RFC7515_PAYLOAD}."
     "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q"
 )
+# RFC 7515 appendix A.1: the same claims with HS256, by octets that are no text; and A.5: not signed at all.
+RFC7515_OCTETS = "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow"
+RFC7515_HS256 = (
+    f"eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.{RFC7515_PAYLOAD}.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+)
+RFC7515_UNSECURED = f"eyJhbGciOiJub25lIn0.{RFC7515_PAYLOAD}."
 # RFC 8037 appendix A.1, A.3 and A.4; what is signed there is no JSON object.
 RFC8037_PRIVATE = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"
 RFC8037_KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
@@ -85,6 +106,25 @@ def sign(header, payload=CLAIMS, *, private=None):
     signing_input = ".".join(b64(segment) for segment in segments)
     key = serialization.load_der_private_key(private or pair("EdDSA")[0], None)
     return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
+
+
+SECRET = "a shared secret of sixty-four octets, long enough for every hash"
+
+
+def mac(header, payload=CLAIMS, *, secret=SECRET, digest="sha256"):
+    """A token with any header and payload and a MAC made by hand; text is encoded as UTF-8."""
+    segments = [part if isinstance(part, bytes) else json.dumps(part).encode() for part in (header, payload)]
+    signing_input = ".".join(b64(segment) for segment in segments)
+    key = secret.encode() if isinstance(secret, str) else secret
+    return f"{signing_input}.{b64(hmac.digest(key, signing_input.encode(), digest))}"
+
+
+def outcome(function, argument, refusal):
+    """What a function returns, or the text of its refusal; anything else that it raises is a defect."""
+    try:
+        return function(argument)
+    except refusal as raised:
+        return str(raised)
 
 
 def without(jwk, *names):
@@ -140,6 +180,12 @@ def test_half_hash_is_the_published_one_oidc_core_a4_a6(token, expected):
 
 def test_half_hash_for_ed25519_is_half_a_sha512_oidc_core_s3_3_2_11():
     assert left_half_hash("token", "EdDSA") == b64(hashlib.sha512(b"token").digest()[:32])
+
+
+def test_half_hash_of_a_state_is_of_its_octets_though_it_is_no_ascii_fapi1_part2_s5_1_1():
+    for state in ("af0ifjsldkj", "Zustand ä 🔬"):
+        assert left_half_hash(state, "PS256") == b64(hashlib.sha256(state.encode("utf-8")).digest()[:16])
+        assert left_half_hash(state, "EdDSA") == b64(hashlib.sha512(state.encode("utf-8")).digest()[:32])
 
 
 @pytest.mark.parametrize("alg", ["none", "unknown", ""])
@@ -371,6 +417,7 @@ def test_es256_with_a_key_of_another_curve_is_refused_rfc7518_s3_4():
 
     assert verify(token("ES384", 48, hashes.SHA384()), [jwk], algorithms=["ES384"]).claims == RFC7515_CLAIMS
     refused(token("ES256", 48, hashes.SHA256()), [jwk])
+    refused(token("ES384", 48, hashes.SHA384()), [RFC7515_EC_KEY], ["ES384"])
 
 
 def test_eddsa_means_ed25519_alone_fapi2_s5_4_1():
@@ -686,3 +733,400 @@ def test_refusals_never_repeat_the_token():
             verify(token, [pair("EdDSA", 1)[1]], algorithms=["EdDSA"])
         assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
         assert not any(part in str(refusal.value) for part in token.split("."))
+
+
+# Shared secrets.
+
+
+def mac_refused(token, secrets=(SECRET,), algorithms=MAC_ALGORITHMS):
+    with pytest.raises(InvalidSignature) as refusal:
+        verify_mac(token, secrets, algorithms=algorithms)
+    return str(refusal.value)
+
+
+def test_mac_of_these_tests_is_the_published_one_rfc7515_a1():
+    header = b'{"typ":"JWT",\r\n "alg":"HS256"}'
+    assert mac(header, unb64(RFC7515_PAYLOAD), secret=unb64(RFC7515_OCTETS)) == RFC7515_HS256
+
+
+@pytest.mark.parametrize("alg", MAC_ALGORITHMS)
+def test_mac_by_a_shared_secret_is_accepted_rfc7518_s3_2(alg):
+    token = mac({"alg": alg}, RFC7515_CLAIMS, digest=f"sha{alg[2:]}")
+    assert verify_mac(token, [SECRET], algorithms=[alg]) == ({"alg": alg}, RFC7515_CLAIMS)
+    assert verify_mac(token, ["x" * 64, SECRET], algorithms=MAC_ALGORITHMS).claims == RFC7515_CLAIMS
+    assert mac_refused(token, ["x" * 64]) == "not made with any of the secrets"
+
+
+@pytest.mark.parametrize("alg", MAC_ALGORITHMS)
+def test_mac_algorithm_that_was_not_asked_for_is_refused_rfc8725_s3_1(alg):
+    token = mac({"alg": alg}, digest=f"sha{alg[2:]}")
+    for algorithms in ([], [other for other in MAC_ALGORITHMS if other != alg], ["none", *ALGORITHMS]):
+        assert mac_refused(token, algorithms=algorithms) == "algorithm not accepted"
+
+
+@pytest.mark.parametrize("alg", ["none", "None", "", "hs256", "HS1", "RS256", "PS256", "ES256", "EdDSA", None, 1, {}])
+def test_what_is_no_mac_is_refused_even_where_it_is_listed(alg):
+    anything = [*ALGORITHMS, *MAC_ALGORITHMS, "none", "None", "", "hs256", "HS1"]
+    for token in (mac({"alg": alg}), mac({"alg": alg}).rpartition(".")[0] + "."):
+        assert mac_refused(token, algorithms=anything) == "algorithm not accepted"
+
+
+def test_hash_that_the_header_does_not_name_is_refused():
+    for alg in MAC_ALGORITHMS:
+        for digest in {"sha256", "sha384", "sha512"} - {f"sha{alg[2:]}"}:
+            assert mac_refused(mac({"alg": alg}, digest=digest)) == "not made with any of the secrets"
+
+
+@pytest.mark.parametrize(("alg", "octets"), [("HS256", 32), ("HS384", 48), ("HS512", 64)])
+def test_secret_shorter_than_the_hash_is_not_used_rfc7518_s3_2(alg, octets):
+    def token(secret):
+        return mac({"alg": alg}, secret=secret, digest=f"sha{alg[2:]}")
+
+    for secret in (SECRET[:octets], "ä" * (octets // 2)):
+        assert verify_mac(token(secret), [secret], algorithms=[alg]).claims == CLAIMS
+    for secret in (SECRET[: octets - 1], "short", ""):
+        assert mac_refused(token(secret), [secret]) == "no secret is fit for this algorithm"
+    assert mac_refused(token(SECRET), []) == "no secret is fit for this algorithm"
+    assert verify_mac(token(SECRET), ["", "short", SECRET], algorithms=[alg]).claims == CLAIMS
+
+
+@cache
+def known_texts():
+    """Texts of keys, or what is left of them, that are long enough to be secrets."""
+    key = serialization.load_der_private_key(pair("RS256")[0], None).public_key()
+    edwards = serialization.load_der_private_key(pair("EdDSA")[0], None).public_key()
+    openssh = (serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+    pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo).decode()
+    jwk = pair("RS256")[1]
+    return {
+        "PEM": pem,
+        "PEM after other text": f"the key: {pem}",
+        "PEM with other line breaks": pem.replace("\n", "\r\n"),
+        "PEM without its lines": pem.replace("\n", ""),
+        "PEM cut short": pem[:100],
+        "private PEM": "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIA==\n-----END PRIVATE KEY-----",
+        "PKCS #1 PEM": key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.PKCS1).decode(),
+        "OpenSSH RSA": key.public_bytes(*openssh).decode(),
+        "OpenSSH Ed25519": edwards.public_bytes(*openssh).decode(),
+        "OpenSSH cut short": key.public_bytes(*openssh).decode()[:60],
+        "JWK": json.dumps(jwk),
+        "JWK in lines": f"\n{json.dumps(jwk, indent=2)}\n",
+        "JWK Set": json.dumps({"keys": [jwk]}),
+    }
+
+
+@pytest.mark.parametrize("text", known_texts())
+def test_public_key_is_never_taken_for_a_secret_rfc8725_s2_1(text):
+    known = known_texts()[text]
+    assert mac_refused(mac({"alg": "HS256"}, secret=known), [known]) == "no secret is fit for this algorithm"
+    assert verify_mac(mac({"alg": "HS256"}), [known, SECRET], algorithms=["HS256"]).claims == CLAIMS
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["{vR7#mK2@pQ9!xL4$nT6%wZ8&yB1*cD3(", "1234567890" * 4, '"a quoted text of some forty characters"', "[" * 99_999],
+)
+def test_secret_that_merely_looks_like_json_is_used(secret):
+    assert verify_mac(mac({"alg": "HS256"}, secret=secret), [secret], algorithms=["HS256"]).claims == CLAIMS
+
+
+def test_every_altered_segment_of_a_mac_is_refused():
+    header, payload, tag = mac({"alg": "HS256"}).split(".")
+    other_header, other_payload, other_tag = mac({"alg": "HS256", "typ": "JWT"}, {"sub": "usr_2"}).split(".")
+    flipped = bytearray(unb64(tag))
+    flipped[-1] ^= 1
+    for forged in (
+        f"{other_header}.{payload}.{tag}",
+        f"{header}.{other_payload}.{tag}",
+        f"{header}.{payload}.{other_tag}",
+        f"{header}.{payload}.{b64(bytes(flipped))}",
+        f"{header}.{payload}.{b64(unb64(tag)[:16])}",
+        f"{header}.{payload}.{b64(unb64(tag) + bytes(1))}",
+        f"{header}.{payload}.",
+    ):
+        assert mac_refused(forged) == "not made with any of the secrets"
+
+
+# Tokens that nobody signed.
+
+
+def test_published_unsecured_token_is_read_rfc7515_a5():
+    assert verify_unsecured(RFC7515_UNSECURED) == ({"alg": "none"}, RFC7515_CLAIMS)
+
+
+def test_unsecured_token_ends_with_its_second_dot_rfc7519_s6():
+    token = unsecured({"name": "Zoë 🔬"}, typ="JWT")
+    header, payload, signature = token.split(".")
+    assert unb64(header).decode() == '{"alg":"none","typ":"JWT"}'
+    assert unb64(payload).decode() == '{"name":"Zoë 🔬"}'
+    assert signature == ""
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(documents)
+def test_any_claims_come_back_from_an_unsecured_token(claims):
+    token = unsecured(MappingProxyType(claims), typ="JWT")
+    assert verify_unsecured(token) == ({"alg": "none", "typ": "JWT"}, claims)
+    assert read_unverified(token).claims == claims
+
+
+@pytest.mark.parametrize("alg", ["None", "NONE", "nOnE", "none ", "", "HS256", "RS256", None, 0, ["none"], {"none": 1}])
+def test_only_exactly_none_is_unsecured_rfc7515_a5(alg):
+    header = b64(json.dumps({"alg": alg}).encode())
+    with pytest.raises(InvalidSignature, match="not an unsecured token"):
+        verify_unsecured(f"{header}.{RFC7515_PAYLOAD}.")
+
+
+def test_unsecured_token_without_an_algorithm_is_refused_rfc7515_s4_1_1():
+    with pytest.raises(InvalidSignature, match="not an unsecured token"):
+        verify_unsecured(f"{b64(b'{}')}.{RFC7515_PAYLOAD}.")
+
+
+@pytest.mark.parametrize("signature", ["AA", GOOD_SIGNATURE])
+def test_unsecured_token_with_signature_octets_is_refused_rfc7518_s3_6(signature):
+    with pytest.raises(InvalidSignature, match="not an unsecured token"):
+        verify_unsecured(RFC7515_UNSECURED + signature)
+
+
+def test_unsecured_token_is_no_signed_one_and_no_mac_rfc8725_s2_1():
+    refused(RFC7515_UNSECURED, [RFC7515_RSA_KEY], ["none", *ALGORITHMS])
+    mac_refused(RFC7515_UNSECURED, algorithms=["none", *MAC_ALGORITHMS])
+
+
+# All readers read alike.
+
+
+READERS = {
+    "verify_mac": lambda token: verify_mac(token, [SECRET], algorithms=MAC_ALGORITHMS),
+    "verify_unsecured": verify_unsecured,
+    "read_unverified": read_unverified,
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize(
+    "token",
+    [
+        "",
+        "..",
+        f"{GOOD_HEADER}.{GOOD_PAYLOAD}",
+        f"{GOOD}.",
+        f" {GOOD}",
+        f"{GOOD}=",
+        f"{GOOD_HEADER}.{GOOD_PAYLOAD}.ä",
+        f"{RFC7515_UNSECURED}=",
+        f"{RFC7515_UNSECURED}A",
+        "\ud800",
+        '{"payload":"e30","signatures":[]}',
+        mac(b'{"alg":"HS256","alg":"HS256"}'),
+        mac({"alg": "HS256"}, b'{"sub":"a","sub":"b"}'),
+        mac({"alg": "HS256"}, b'{"exp":NaN}'),
+        mac({"alg": "HS256"}, b'{"exp":1e999}'),
+        mac({"alg": "HS256"}, b'{"sub":"\\ud800"}'),
+        mac({"alg": "HS256"}, b"[]"),
+        mac({"alg": "HS256"}, b'{"a":' * 1500 + b"1" + b"}" * 1500),
+        mac({"alg": "HS256"}, {"fill": "x" * 12_300}),
+        unsecured({"fill": "x" * 12_300}, typ="JWT"),
+        f"{b64(b'[]')}.{RFC7515_PAYLOAD}.",
+        f"{b64(b'none')}.{RFC7515_PAYLOAD}.",
+    ],
+)
+def test_what_no_verifier_would_read_is_malformed_for_every_reader(reader, token):
+    with pytest.raises(InvalidSignature, match=r"^malformed token$"):
+        READERS[reader](token)
+
+
+@pytest.mark.parametrize(
+    "extension", [{"crit": []}, {"crit": ["b64"], "b64": True}, {"crit": None}, {"b64": False}, {"b64": 0}]
+)
+def test_critical_extensions_are_refused_however_a_token_is_secured_rfc7515_s4_1_11_rfc7797_s6(extension):
+    assert mac_refused(mac({"alg": "HS256", **extension})) == "unsupported header parameter"
+    header = b64(json.dumps({"alg": "none", **extension}).encode())
+    with pytest.raises(InvalidSignature, match="unsupported header parameter"):
+        verify_unsecured(f"{header}.{RFC7515_PAYLOAD}.")
+
+
+@pytest.mark.parametrize("token", [GOOD, RFC7515_HS256, RFC7515_UNSECURED, GOOD[:-4] + "AAAA"])
+def test_token_tells_who_it_claims_to_be_from_whether_or_not_it_is(token):
+    header, payload, _ = token.split(".")
+    assert read_unverified(token) == (json.loads(unb64(header)), json.loads(unb64(payload)))
+
+
+def test_header_with_extensions_can_be_read_to_say_what_was_refused():
+    assert read_unverified(sign({"alg": "EdDSA", "crit": ["b64"], "b64": False})).header["crit"] == ["b64"]
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    st.text(max_size=60)
+    | st.text("eyJ.", max_size=20)
+    | st.builds(mac, st.dictionaries(st.sampled_from(["alg", "kid", "crit", "b64"]), JSON), JSON)
+    | st.builds("{}.{}.".format, st.text("aAeyJ019-_=", max_size=9), st.just(RFC7515_PAYLOAD))
+)
+def test_no_text_raises_anything_but_invalid_signature_in_any_reader(token):
+    for reader in ("verify_mac", "verify_unsecured"):
+        with pytest.raises(InvalidSignature):
+            READERS[reader](token)
+    assert isinstance(outcome(read_unverified, token, InvalidSignature), Unverified | str)
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(st.text(st.characters()), st.text(min_size=32, max_size=80))
+def test_no_secret_raises_anything_but_invalid_signature(short, long):
+    mac_refused(mac({"alg": "HS256"}), [short, long, "\ud800" * 40])
+
+
+def test_refusals_never_repeat_the_token_or_a_secret():
+    forged = mac({"alg": "HS256"}, secret="x" * 64)
+    for read in (lambda: verify_mac(forged, [SECRET], algorithms=["HS256"]), lambda: verify_unsecured(forged)):
+        with pytest.raises(InvalidSignature) as refusal:
+            read()
+        assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+        assert not any(part in str(refusal.value) for part in (*forged.split("."), SECRET))
+
+
+# Key sets of clients.
+
+
+@cache
+def curve_jwk(curve):
+    if curve == "X25519":
+        public = x25519.X25519PrivateKey.generate().public_key()
+        return {"kty": "OKP", "crv": curve, "x": b64(public.public_bytes_raw())}
+    kind = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
+    numbers = ec.generate_private_key(kind[curve]).public_key().public_numbers()
+    octets = (kind[curve].key_size + 7) // 8
+    point = {name: b64(getattr(numbers, name).to_bytes(octets, "big")) for name in ("x", "y")}
+    return {"kty": "EC", "crv": curve, **point}
+
+
+def not_usable(jwks):
+    with pytest.raises(ValueError, match=r"^Th.*\.$") as refusal:
+        usable_keys(jwks)
+    assert refusal.value.__suppress_context__ or refusal.value.__context__ is None
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        RFC7515_RSA_KEY,
+        RFC7515_EC_KEY,
+        RFC8037_KEY,
+        *(pair(alg)[1] for alg in ALGORITHMS),
+        curve_jwk("P-384"),
+        {**curve_jwk("P-521"), "use": "enc", "alg": "ECDH-ES"},
+        {**curve_jwk("X25519"), "kid": "x", "key_ops": []},
+        {**RFC7515_RSA_KEY, "use": "enc", "alg": "RSA-OAEP-256", "key_ops": ["encrypt"]},
+        {**RFC7515_RSA_KEY, "ext": True, "x5c": ["AAAA"]},
+    ],
+    ids=lambda jwk: "-".join(str(jwk[name]) for name in ("kty", "crv", "use", "alg") if name in jwk),
+)
+def test_keys_that_verify_or_encrypt_are_usable_as_they_are_rfc7517_s5(jwk):
+    assert usable_keys({"keys": [jwk], "more": "members"}) == [jwk]
+    assert usable_keys(MappingProxyType({"keys": [MappingProxyType(jwk)]})) == [jwk]
+
+
+@pytest.mark.parametrize(
+    "jwk",
+    [
+        {},
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AAAA"},
+        {"kty": ["RSA"]},
+        {"kty": "oct", "kid": "named only"},
+        {"kty": "OKP", "crv": "Ed25519"},
+        {**RFC8037_KEY, "crv": "Ed448"},
+        {**RFC8037_KEY, "crv": ["Ed25519"]},
+        {**RFC8037_KEY, "x": "AAAA"},
+        {**RFC8037_KEY, "use": "enc"},
+        {**RFC8037_KEY, "key_ops": []},
+        {**curve_jwk("X25519"), "use": "sig"},
+        {**curve_jwk("P-384"), "use": "sig"},
+        {**curve_jwk("P-384"), "crv": "X25519"},
+        curve_jwk("secp256k1"),
+        {**RFC7515_EC_KEY, "y": RFC7515_EC_KEY["x"]},
+        {**RFC7515_EC_KEY, "alg": "ES384"},
+        {**RFC7515_EC_KEY, "alg": "ECDH-ES+A128KW"},
+        {**RFC7515_RSA_KEY, "use": "tls"},
+        {**RFC7515_RSA_KEY, "alg": "RSA1_5", "use": "enc"},
+        {**RFC7515_RSA_KEY, "alg": "RS256", "use": "enc"},
+        {**RFC7515_RSA_KEY, "key_ops": ["sign"]},
+        {**RFC7515_RSA_KEY, "e": "AA"},
+        rsa_jwk(1024)[1],
+    ],
+)
+def test_key_that_is_good_for_nothing_here_is_ignored_beside_others_rfc7517_s5(jwk):
+    assert usable_keys({"keys": [jwk, RFC7515_EC_KEY, jwk]}) == [RFC7515_EC_KEY]
+    not_usable({"keys": [jwk]})
+
+
+@pytest.mark.parametrize(
+    "jwks",
+    [
+        {},
+        [],
+        None,
+        "keys",
+        RFC7515_RSA_KEY,
+        [RFC7515_RSA_KEY],
+        {"keys": None},
+        {"keys": RFC7515_RSA_KEY},
+        {"keys": "text"},
+        {"keys": [RFC7515_RSA_KEY, None]},
+        {"keys": [[RFC7515_RSA_KEY]]},
+        {"Keys": [RFC7515_RSA_KEY]},
+    ],
+)
+def test_document_that_is_no_jwk_set_is_refused_rfc7517_s5(jwks):
+    assert not_usable(jwks) == "This is not a JWK Set."
+
+
+@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi", "oth", "k", "priv"])
+@pytest.mark.parametrize("jwk", [RFC7515_RSA_KEY, RFC7515_EC_KEY, {"kty": "unknown"}])
+def test_key_set_that_tells_a_private_key_is_refused_whole_rfc7518_s6(jwk, member):
+    for value in ("AAAA", "", None):
+        assert not_usable({"keys": [RFC8037_KEY, {**jwk, member: value}]}) == (
+            "The JWK Set holds private or symmetric keys."
+        )
+
+
+def test_key_set_with_a_symmetric_key_is_refused_rfc7517_s5():
+    symmetric = {"kty": "oct", "k": RFC7515_OCTETS}
+    assert not_usable({"keys": [RFC8037_KEY, symmetric]}) == "The JWK Set holds private or symmetric keys."
+    assert not_usable({"keys": [symmetric, {"kty": "oct"}]}) == "The JWK Set holds only symmetric keys."
+
+
+def test_key_set_holds_fifty_keys_and_no_more():
+    assert len(usable_keys({"keys": [RFC8037_KEY] * 50})) == 50
+    assert not_usable({"keys": [RFC8037_KEY] * 51}) == "The JWK Set holds more than 50 keys."
+
+
+def test_key_set_without_a_usable_key_is_refused():
+    for keys in ([], [{}], [rsa_jwk(1024)[1]]):
+        assert not_usable({"keys": keys}) == "The JWK Set holds no usable key."
+
+
+@pytest.mark.parametrize(
+    "jwk", [{}, {"kty": "oct", "k": "AAAA"}, {"kty": "EC"}, {**RFC7515_EC_KEY, "y": ["a"]}, rsa_jwk(1024)[1]]
+)
+def test_key_that_cannot_be_imported_is_refused_without_a_reason(jwk):
+    with pytest.raises(ValueError, match=r"^not a usable key$") as refusal:
+        public_key(jwk)
+    assert refusal.value.__suppress_context__
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(
+    st.sampled_from([RFC8037_KEY, RFC7515_EC_KEY, RFC7515_RSA_KEY, {}]),
+    st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "n", "e", "use", "key_ops", "alg", "kid", "d"]), JSON),
+)
+def test_no_key_makes_a_key_set_raise_anything_but_a_sentence(jwk, members):
+    broken = {**jwk, **members}
+    result = outcome(usable_keys, {"keys": [broken]}, ValueError)
+    assert result == [broken] or str(result).startswith("The JWK Set holds ")
+
+
+@pytest.mark.parametrize("alg", ALGORITHMS)
+def test_keys_of_this_server_would_be_usable_keys_of_a_client(alg):
+    jwk = pair(alg)[1]
+    assert verify(signer(alg).sign(CLAIMS, typ="JWT"), usable_keys({"keys": [jwk]}), algorithms=[alg]).claims == CLAIMS

@@ -26,6 +26,17 @@ def test_reference_can_be_read_aloud():
         assert re.fullmatch(r"[2-9A-HJKMNP-TV-Z]{4}-[2-9A-HJKMNP-TV-Z]{4}", opaque.mint_reference())
 
 
+def test_a_reference_is_read_however_it_was_typed():
+    reference = opaque.mint_reference()
+    for typed in (reference, reference.lower(), reference.replace("-", ""), f" {reference.replace('-', ' ')} "):
+        assert opaque.read_reference(typed) == reference
+
+
+@pytest.mark.parametrize("text", ["", "K7Q2", "K7Q2-M9X0", "K7Q2-M9XDD", "K7Q2_M9XD", "K7Q2-M9X\0", "\u212a7Q2-M9XD"])
+def test_what_was_never_minted_is_no_reference(text):
+    assert opaque.read_reference(text) is None
+
+
 def test_token_hash_is_sha256_of_utf8_fips180_4():
     assert opaque.hash_token("abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert opaque.hash_token("ä") != opaque.hash_token("a")

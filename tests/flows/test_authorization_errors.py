@@ -6,6 +6,7 @@ import re
 import pytest
 
 from idp.domain.client import GrantType
+from idp.protocol.refusal import shown
 from tests.support.app import CHALLENGE, ISSUER, App, Browser, answer_of
 
 # What is changed in a good request → the error that the application gets.
@@ -50,7 +51,7 @@ async def test_a_fault_is_told_by_redirect_with_state_and_iss(browser: Browser) 
 
         answer = answer_of(response)
         assert answer.location.startswith("https://portal.example.org/callback?"), changes
-        assert answer.params.keys() == {"error", "error_description", "state", "iss"}, changes
+        assert answer.params.keys() == {"error", "error_description", "error_uri", "state", "iss"}, changes
         assert (answer.error, answer.params["state"], answer.params["iss"]) == (error, state, ISSUER), changes
         # RFC 6749 §4.1.2.1: printable ASCII without quote and backslash; and never what was sent.
         assert re.fullmatch(r"[\x20-\x21\x23-\x5B\x5D-\x7E]+", answer.params["error_description"]), changes
@@ -148,7 +149,7 @@ async def test_a_redirect_uri_that_is_not_exactly_registered_is_a_page_and_never
         assert "invalid_redirect_uri" in response.text
         assert "<script>alert" not in response.text
         # What is registered is told to nobody.
-        assert "portal.example.org/callback" not in response.text.replace(html.escape(redirect_uri), ""), redirect_uri
+        assert "portal.example.org/callback" not in response.text.replace(html.escape(shown(redirect_uri)), "")
 
 
 async def test_of_a_native_application_only_the_port_on_the_loopback_may_vary_rfc8252_s7_3(app: App) -> None:

@@ -52,28 +52,32 @@ async def test_a_cookie_that_an_attacker_planted_is_never_taken_over(app: App, b
     assert (await attacker.request()).url.path == "/login"
 
 
-async def test_an_attackers_own_session_planted_in_a_browser_ends_when_its_owner_signs_in(
+async def test_an_attackers_own_session_planted_in_a_browser_is_shown_for_what_it_is_and_shares_nothing(
     app: App, browser: Browser
 ) -> None:
     attacker = app.browser()
     await attacker.sign_in(user=BOB)
     browser.http.cookies.set("idp", attacker.cookies["idp"], domain="localhost.local", path="/")
 
-    await browser.sign_in(await browser.request(prompt="login"), user=ALICE)
+    page = await browser.sign_in(await browser.request(prompt="login"), user=ALICE)
 
-    assert (await attacker.request()).url.path == "/login"
+    assert (page.url.path, ALICE in page.text, BOB in page.text) == ("/consent", True, False)
+    assert "Also signed in" in (home := (await browser.get("/")).text)
+    assert BOB in home
+    assert ALICE not in (await attacker.get("/")).text
 
 
 async def test_two_people_of_one_browser_are_kept_apart(app: App, browser: Browser) -> None:
     of_alice = await browser.tokens()
-    page = await browser.request(prompt="select_account")
-    of_bob = (await app.redeem(await browser.finish(page, user=BOB))).json()
+    page = await browser.get("/login", add="1")
+    await browser.sign_in(page, user=BOB)
+    of_bob = await browser.tokens(user=BOB)
 
     assert decoded(of_bob["id_token"])[1]["sub"] == BOB_ID
     assert decoded(of_bob["id_token"])[1]["sid"] != decoded(of_alice["id_token"])[1]["sid"]
-    assert (await browser.get("/")).text.count(BOB) == 1
-    # What Alice's session gave ended with it.
-    assert not await app.is_alive(of_alice["access_token"])
+    assert f"Signed in as <b>{BOB}</b>" in (await browser.get("/")).text
+    # Alice stays signed in beside Bob, with what she gave.
+    assert await app.is_alive(of_alice["access_token"])
     assert await app.is_alive(of_bob["access_token"])
 
 
@@ -137,7 +141,9 @@ async def test_cookies_on_the_loopback_are_out_of_reach_of_scripts_and_other_sit
     signed_in = await browser.post(form, username=ALICE, password=PASSWORD)
 
     for response, name in ((form, "idp-form"), (signed_in, "idp")):
-        assert set_cookies(response) == {name: {"httponly", "path=/", "samesite=lax"}}
+        assert set_cookies(response)[name] == {"httponly", "path=/", "samesite=lax"}
+    # For session management, which is all that it is good for.
+    assert set_cookies(signed_in)["idp-state"] == {"path=/", "samesite=lax"}
 
 
 async def test_cookies_under_https_are_bound_to_the_host_and_to_tls(start: Start) -> None:
@@ -147,8 +153,9 @@ async def test_cookies_under_https_are_bound_to_the_host_and_to_tls(start: Start
     signed_in = await browser.post(form, username=ALICE, password=PASSWORD)
 
     for response, name in ((form, "__Host-idp-form"), (signed_in, "__Host-idp")):
-        assert set_cookies(response) == {name: {"httponly", "path=/", "samesite=lax", "secure"}}
+        assert set_cookies(response)[name] == {"httponly", "path=/", "samesite=lax", "secure"}
         assert response.headers["strict-transport-security"] == "max-age=31536000"
+    assert set_cookies(signed_in)["__Host-idp-state"] == {"path=/", "samesite=none", "secure"}
     assert (await browser.get("/")).text.count(ALICE) == 1
     # A cookie that a subdomain could have planted is not looked at.
     planted = app.browser()

@@ -7,8 +7,9 @@ import httpx2
 import pytest
 
 from idp.domain.audit import AuditAction
+from idp.domain.client import ClientStatus, SubjectType
 from idp.domain.signing_key import SigningAlgorithm
-from tests.support.app import ALICE_ID, BOB, App, Browser, answer_of, decoded, form_of
+from tests.support.app import ALICE, ALICE_ID, BOB, App, Browser, answer_of, decoded, form_of
 
 BYE = "https://portal.example.org/bye"
 
@@ -234,3 +235,128 @@ async def test_a_hint_ends_its_session_though_the_browser_has_been_idle_for_too_
         session = await tx.sessions.get(decoded(tokens["id_token"])[1]["sid"])
         (grant,) = await tx.grants.all()
     assert session.ended_at == grant.revoked_at == app.clock()
+
+
+# ── What else an application may send ───────────────────────────────────────────────────────────────────────────────
+async def test_logout_hint_and_ui_locales_change_nothing_s2(browser: Browser) -> None:
+    hint = (await browser.tokens())["id_token"]
+
+    answer = answer_of(
+        await logout(
+            browser,
+            "GET",
+            id_token_hint=hint,
+            post_logout_redirect_uri=BYE,
+            logout_hint=BOB,
+            ui_locales="xx de",
+        )
+    )
+
+    assert answer.location == BYE
+
+
+async def test_an_address_that_nobody_proved_is_offered_as_a_link_after_the_confirmation_s3(browser: Browser) -> None:
+    await browser.tokens()
+    page = await logout(browser, "GET", client_id="portal", post_logout_redirect_uri=BYE, state="a&b")
+    assert BYE not in page.text.partition("<form")[0]
+
+    done = await browser.submit(page)
+
+    assert (done.status_code, "location" in done.headers, "refresh" in done.headers) == (200, False, False)
+    assert f'href="{BYE}?state=a%26b"' in done.text
+    assert "Lab Portal" in done.text
+    assert "logout." not in done.text.partition("</head>")[0]
+
+
+async def test_a_hint_knows_people_as_its_client_does_core_s8_1(app: App, browser: Browser) -> None:
+    await app.change("clients", ("portal",), subject_type=SubjectType.PAIRWISE)
+    tokens = await browser.tokens()
+    assert decoded(tokens["id_token"])[1]["sub"] != ALICE_ID
+
+    answer = answer_of(await logout(browser, "GET", id_token_hint=tokens["id_token"], post_logout_redirect_uri=BYE))
+
+    assert answer.location == BYE
+    assert not await is_signed_in(browser)
+
+
+async def test_a_client_that_was_switched_off_signs_nobody_out_unasked(app: App, browser: Browser) -> None:
+    hint = (await browser.tokens())["id_token"]
+    await app.change("clients", ("portal",), status=ClientStatus.DISABLED)
+
+    page = await logout(browser, "GET", id_token_hint=hint)
+
+    assert asks(page)
+
+
+async def test_a_second_click_finds_that_it_is_done(browser: Browser) -> None:
+    await browser.tokens()
+    page = await browser.get("/logout")
+    await browser.submit(page)
+
+    again = await browser.submit(page)
+
+    assert (again.status_code, "You are signed out" in again.text) == (200, True)
+
+
+# ── Several accounts ────────────────────────────────────────────────────────────────────────────────────────────────
+async def signed_in_labels(browser: Browser) -> set[str]:
+    home = await browser.get("/")
+    return {label for label in (ALICE, BOB) if label in home.text}
+
+
+async def add_bob(browser: Browser) -> None:
+    await browser.sign_in(await browser.get("/login", add="1"), user=BOB)
+    assert await signed_in_labels(browser) == {ALICE, BOB}
+
+
+async def test_a_hint_ends_exactly_the_account_that_it_names_though_it_is_not_the_active_one(
+    app: App, browser: Browser
+) -> None:
+    hint = (await browser.tokens())["id_token"]
+    await add_bob(browser)
+
+    answer = answer_of(await logout(browser, "GET", id_token_hint=hint, post_logout_redirect_uri=BYE))
+
+    assert answer.location == BYE
+    assert await signed_in_labels(browser) == {BOB}
+    async with app.store.read() as tx:
+        ended = {session.user_id for session in await tx.sessions.all() if session.ended_at is not None}
+    assert ended == {ALICE_ID}
+
+
+async def test_a_hint_of_the_active_account_leaves_the_others_signed_in(browser: Browser) -> None:
+    await browser.tokens()
+    await add_bob(browser)
+    hint = (await browser.tokens(user=BOB))["id_token"]
+
+    page = await logout(browser, "GET", id_token_hint=hint)
+
+    assert "You are signed out" in page.text
+    assert (ALICE in page.text, BOB in page.text) == (True, False)
+    assert await signed_in_labels(browser) == {ALICE}
+
+
+async def test_without_a_hint_every_account_of_the_browser_is_asked_about_and_ends(app: App, browser: Browser) -> None:
+    await browser.tokens()
+    await add_bob(browser)
+
+    page = await browser.get("/logout")
+    assert all(f"<b>{label}</b>" in page.text for label in (ALICE, BOB))
+    await browser.submit(page)
+
+    assert await signed_in_labels(browser) == set()
+    async with app.store.read() as tx:
+        assert all(session.ended_at is not None for session in await tx.sessions.all())
+
+
+async def test_the_state_that_session_management_watches_changes_with_each_sign_out(browser: Browser) -> None:
+    hint = (await browser.tokens())["id_token"]
+    await add_bob(browser)
+    states = [browser.cookies["idp-state"]]
+
+    await logout(browser, "GET", id_token_hint=hint)
+    states.append(browser.cookies["idp-state"])
+    await browser.submit(await browser.get("/logout"))
+    states.append(browser.cookies["idp-state"])
+
+    assert len(set(states)) == 3

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from idp.crypto.opaque import hash_token
 from idp.observe.logs import configure_logs, get_logger
-from tests.support.app import ALICE, VERIFIER, App, Browser, Start, basic, bearer, form_of, secret_of
+from tests.support.app import ALICE, BOB, VERIFIER, App, Browser, Start, basic, bearer, form_of, secret_of
 from tests.support.clock import START
 from tests.support.factories import make_one_time_link
 
@@ -98,8 +98,8 @@ class Watched(Browser):
             self.secrets.add(*query.get(name, ()))
         for cookie in cookies.split(";"):
             name, _, value = cookie.strip().partition("=")
-            if name.endswith(("idp", "idp-form")):
-                self.secrets.add(value)
+            if name.endswith(("idp", "idp-form", "idp-accounts", "idp-state")):
+                self.secrets.add(*value.split("."))
 
 
 async def go_everywhere(app: App, secrets: Secrets) -> list[httpx2.Response]:
@@ -113,6 +113,9 @@ async def go_everywhere(app: App, secrets: Secrets) -> list[httpx2.Response]:
     answers += await browser.press(page, username=WRONG, password=WRONG)
     answers += await browser.press(page, username=ALICE, password=WRONG, csrf=GARBAGE)
     answers += await browser.press(page, username=ALICE, password="correct-horse-battery")
+    another = await browser.get("/login", add="1")
+    answers += await browser.press(another, username=BOB, password="correct-horse-battery")
+    answers += await browser.press(await browser.get("/select-account"), account=GARBAGE)
     consent = await browser.get("/authorize", **params)
     answers += await browser.press(consent, decision="allow", csrf=GARBAGE)
     answers += await browser.press(consent, decision="allow")

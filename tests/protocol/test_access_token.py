@@ -23,7 +23,7 @@ def claims(*, grant: Grant | None = None, released: dict[str, Any] | None = None
         issuer=ISSUER,
         sub="u_alice",
         client_id="portal",
-        audience="https://data.example.org",
+        audience=("https://data.example.org",),
         scope="openid labs",
         jti="t_1",
         now=NOW + timedelta(milliseconds=900),
@@ -31,6 +31,21 @@ def claims(*, grant: Grant | None = None, released: dict[str, Any] | None = None
         released=released or {},
         grant=grant,
     )
+
+
+def test_several_audiences_are_a_list_rfc7519_s4_1_3():
+    several = access_token_claims(
+        issuer=ISSUER,
+        sub="portal",
+        client_id="portal",
+        audience=("https://a.example", "https://b.example"),
+        scope="",
+        jti="t_1",
+        now=NOW,
+        expires_at=NOW,
+        released={},
+    )
+    assert several["aud"] == ["https://a.example", "https://b.example"]
 
 
 # ── What is in it ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """The authorization request."""
 
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from idp.protocol.authorization_request import AuthorizationRequest, check_autho
 from idp.protocol.authorization_response import Refused
 from idp.protocol.parameters import parse_parameters
 from idp.protocol.redirect_uri import RedirectUriRefused
+from idp.protocol.response_type import RESPONSE_TYPES
 from tests.support.factories import (
     CODE_CHALLENGE,
     ISSUER,
@@ -19,15 +21,16 @@ from tests.support.factories import (
     make_authorization_params,
     make_authorization_request,
     make_client,
+    make_resource,
 )
 
 NAMES = [
     *sorted(make_authorization_params().values.keys() - {"client_id", "redirect_uri"}),
-    *("response_mode", "prompt", "max_age", "request", "request_uri", "registration", "login_hint", "id_token_hint"),
+    *("response_mode", "prompt", "max_age", "registration", "login_hint", "id_token_hint", "claims", "resource"),
 ]
 
 
-def refusal(client: Any = None, **changes: str | None) -> dict[str, str]:
+def refusal(client: Any = None, **changes: Any) -> dict[str, str]:
     """The parameters of the answer to a request that is refused by redirect."""
     with pytest.raises(Refused) as refused:
         make_authorization_request(client, **changes)
@@ -36,7 +39,7 @@ def refusal(client: Any = None, **changes: str | None) -> dict[str, str]:
 
 def repeated(*pairs: tuple[str, str]) -> AuthorizationRequest:
     params = parse_parameters([*make_authorization_params().values.items(), *pairs])
-    return check_authorization_request(make_client(), params, issuer=ISSUER)
+    return check_authorization_request(make_client(), params, issuer=ISSUER, resources={})
 
 
 # ── A good request ──────────────────────────────────────────────────────────────────────────────────────────────────
@@ -63,8 +66,18 @@ def test_what_was_not_sent_is_not_invented_oidc_core_s3_1_2_1():
 
 
 def test_unknown_parameters_are_ignored_rfc6749_s3_1():
-    request = make_authorization_request(display="touch", ui_locales="de", acr_values="9", claims="{", foo="bar")
-    assert request.scope == ("openid", "profile")
+    assert make_authorization_request(foo="bar", audience="x").scope == ("openid", "profile")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("display", value) for value in ("page", "popup", "touch", "wap", "hologram")),
+        *(("ui_locales", "de en"), ("ui_locales", "xx"), ("claims_locales", "de"), ("acr_values", "urn:x 1")),
+    ],
+)
+def test_what_only_expresses_a_preference_never_fails_oidc_core_s3_1_2_1(name: str, value: str):
+    assert make_authorization_request(**{name: value}).scope == ("openid", "profile")
 
 
 @pytest.mark.parametrize("mode", ["query", None])
@@ -123,7 +136,7 @@ def test_a_missing_response_type_is_an_invalid_request_rfc6749_s4_1_2_1():
 
 
 @pytest.mark.parametrize(
-    "response_type", ["token", "id_token", "code id_token", "code token", "none", "CODE", "code ", "code code"]
+    "response_type", ["token", "none", "CODE", "code ", "code code", "code  token", "code id_token token token"]
 )
 def test_another_response_type_is_unsupported_rfc6749_s4_1_2_1(response_type: str):
     assert refusal(response_type=response_type)["error"] == "unsupported_response_type"
@@ -132,27 +145,117 @@ def test_another_response_type_is_unsupported_rfc6749_s4_1_2_1(response_type: st
 @pytest.mark.parametrize(
     "changes", [{"response_types": ()}, {"grant_types": (GrantType.CLIENT_CREDENTIALS,)}, {"grant_types": ()}]
 )
-def test_a_client_that_is_not_registered_for_codes_is_unauthorized_rfc6749_s4_1_2_1(changes: dict[str, Any]):
+def test_a_client_that_is_not_registered_for_a_response_type_is_unauthorized_rfc6749_s4_1_2_1(changes: dict[str, Any]):
     assert refusal(make_client(**changes))["error"] == "unauthorized_client"
+    for response_type in ("id_token", "id_token token", "code id_token", "code token", "token id_token code"):
+        assert refusal(response_type=response_type)["error"] == "unauthorized_client"
 
 
-@pytest.mark.parametrize("mode", ["fragment", "form_post", "query.jwt", "web_message", "QUERY", "query "])
+@pytest.mark.parametrize("mode", ["query.jwt", "jwt", "web_message", "QUERY", "query "])
 def test_an_unknown_response_mode_is_an_error_not_another_mode_oauth_multiple_response_types_s2_1(mode: str):
     assert refusal(response_mode=mode)["error"] == "invalid_request"
 
 
-@pytest.mark.parametrize(
-    ("name", "error"),
-    [
-        ("request", "request_not_supported"),
-        ("request_uri", "request_uri_not_supported"),
-        ("registration", "registration_not_supported"),
-    ],
-)
-def test_a_request_object_is_refused_never_silently_ignored_oidc_core_s3_1_2_6(name: str, error: str):
-    assert refusal(**{name: "eyJhbGciOiJub25lIn0.e30."})["error"] == error
-    # Told before anything else: the object may hold what the query lacks.
-    assert refusal(**{name: "x", "response_type": None, "scope": None})["error"] == error
+def test_self_issued_registration_is_refused_never_silently_ignored_oidc_core_s3_1_2_6():
+    assert refusal(registration="{}")["error"] == "registration_not_supported"
+
+
+# ── Implicit and hybrid ─────────────────────────────────────────────────────────────────────────────────────────────
+EVERYTHING = make_client(response_types=RESPONSE_TYPES, grant_types=(GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT))
+
+
+@pytest.mark.parametrize("response_type", RESPONSE_TYPES)
+def test_each_registered_response_type_is_taken_in_any_order_oauth_multiple_response_types_s5(response_type: str):
+    for words in permutations(response_type.split()):
+        request = make_authorization_request(EVERYTHING, response_type=" ".join(words))
+        assert request.response_type == set(words)
+
+
+@pytest.mark.parametrize("response_type", RESPONSE_TYPES[1:])
+def test_what_comes_from_here_itself_stands_in_the_fragment_errors_too_oidc_core_s3_2_2_6(response_type: str):
+    assert make_authorization_request(EVERYTHING, response_type=response_type).reply.mode == "fragment"
+    with pytest.raises(Refused) as refused:
+        make_authorization_request(EVERYTHING, response_type=response_type, prompt="bogus")
+    location = refused.value.reply.refusal(refused.value.error).location
+    assert location.startswith(f"{REDIRECT_URI}#error=invalid_request&")
+
+
+@pytest.mark.parametrize("response_type", RESPONSE_TYPES[1:])
+def test_tokens_never_travel_in_the_query_oauth_multiple_response_types_s3(response_type: str):
+    with pytest.raises(Refused) as refused:
+        make_authorization_request(EVERYTHING, response_type=response_type, response_mode="query")
+    assert refused.value.reply.mode == "fragment"
+    assert refused.value.error.error == "invalid_request"
+
+
+@pytest.mark.parametrize("mode", ["fragment", "form_post"])
+@pytest.mark.parametrize("response_type", RESPONSE_TYPES)
+def test_the_other_modes_are_there_for_every_response_type_oauth_form_post_s2(response_type: str, mode: str):
+    request = make_authorization_request(EVERYTHING, response_type=response_type, response_mode=mode)
+    assert request.reply.mode == mode
+
+
+@pytest.mark.parametrize(("mode", "expected"), [("form_post", "form_post"), ("fragment", "fragment"), (None, "query")])
+def test_without_a_response_type_the_mode_that_was_asked_for_counts_rfc6749_s3_1_1(mode: str | None, expected: str):
+    with pytest.raises(Refused) as refused:
+        make_authorization_request(response_type=None, response_mode=mode)
+    assert refused.value.reply.mode == expected
+
+
+@pytest.mark.parametrize("response_type", ["id_token", "id_token token", "code id_token", "code id_token token"])
+def test_a_nonce_is_required_where_an_id_token_comes_from_here_oidc_core_s3_2_2_1(response_type: str):
+    with pytest.raises(Refused) as refused:
+        make_authorization_request(EVERYTHING, response_type=response_type, nonce=None)
+    assert (refused.value.error.error, refused.value.reply.mode) == ("invalid_request", "fragment")
+
+
+@pytest.mark.parametrize("response_type", ["code", "code token"])
+def test_a_nonce_is_optional_elsewhere_oidc_core_s3_3_2_1(response_type: str):
+    assert make_authorization_request(EVERYTHING, response_type=response_type, nonce=None).nonce is None
+
+
+@pytest.mark.parametrize("response_type", ["id_token", "id_token token"])
+def test_pkce_is_never_demanded_where_no_code_is_issued_rfc7636_s4(response_type: str):
+    without = {"code_challenge": None, "code_challenge_method": None}
+    assert make_authorization_request(EVERYTHING, response_type=response_type, **without).code_challenge is None
+    # What is sent nevertheless means nothing.
+    sent = make_authorization_request(EVERYTHING, response_type=response_type, code_challenge_method="plain")
+    assert sent.code_challenge is None
+
+
+@pytest.mark.parametrize("response_type", ["code id_token", "code token", "code id_token token"])
+def test_pkce_is_demanded_wherever_there_is_a_code_rfc9700_s2_1_1(response_type: str):
+    without = {"code_challenge": None, "code_challenge_method": None}
+    assert refusal(EVERYTHING, response_type=response_type, **without)["error"] == "invalid_request"
+
+
+def test_an_id_token_needs_the_scope_openid_oidc_core_s3_1_2_1():
+    assert refusal(EVERYTHING, response_type="id_token", scope="profile")["error"] == "invalid_scope"
+
+
+# ── Resources, and scopes that were given before ────────────────────────────────────────────────────────────────────
+def test_a_registered_resource_of_which_the_client_has_a_scope_is_taken_rfc8707_s2():
+    client, data = make_client(scope="openid data:read"), make_resource()
+    request = make_authorization_request(client, resources=[data], resource=f"{data.audience} {ISSUER} {ISSUER}")
+    assert request.resources == (data.audience, ISSUER)
+
+
+def test_whether_a_resource_is_unknown_or_not_for_this_client_is_not_told_rfc8707_s2():
+    unknown = refusal(resource="https://data.example.org")
+    foreign = refusal(resource="https://data.example.org", resources=[make_resource()])
+    assert unknown == foreign
+    assert unknown["error"] == "invalid_target"
+
+
+def test_absurdly_many_resources_are_refused_rfc8707_s2():
+    assert refusal(resource=" ".join(f"https://{n}.example" for n in range(11)))["error"] == "invalid_target"
+
+
+def test_earlier_scopes_are_joined_only_for_clients_that_nobody_can_pose_as():
+    assert make_authorization_request(include_granted_scopes="true").include_granted_scopes
+    assert not make_authorization_request(include_granted_scopes="yes").include_granted_scopes
+    public = make_client(token_endpoint_auth_method=ClientAuthMethod.NONE)
+    assert not make_authorization_request(public, include_granted_scopes="true").include_granted_scopes
 
 
 @pytest.mark.parametrize(
@@ -232,9 +335,10 @@ def test_a_public_client_cannot_be_talked_out_of_pkce_rfc9700_s2_1_1():
 def test_any_request_passes_or_is_refused_by_redirect_with_its_state_rfc6749_s4_1_2_1(sent: dict[str, str]):
     params = parse_parameters([("redirect_uri", REDIRECT_URI), *sent.items()])
     try:
-        request = check_authorization_request(make_client(), params, issuer=ISSUER)
+        request = check_authorization_request(make_client(), params, issuer=ISSUER, resources={})
         assert (request.reply.state, request.nonce) == (params.get("state"), params.get("nonce"))
     except Refused as refused:
         answer = refused.reply.refusal(refused.error)
         assert answer.params.get("state") == params.get("state")
-        assert answer.location.startswith(f"{REDIRECT_URI}?error=")
+        begins = {"query": "?error=", "fragment": "#error=", "form_post": ""}
+        assert answer.location.startswith(REDIRECT_URI + begins[answer.mode])

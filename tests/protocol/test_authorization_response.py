@@ -12,8 +12,10 @@ from idp.protocol.redirect_uri import RedirectUri
 from tests.support.factories import ISSUER, REDIRECT_URI
 
 
-def reply_to(uri: str = REDIRECT_URI, state: str | None = "a-state") -> ReplyAddress:
-    return ReplyAddress(RedirectUri(uri, given=True), ResponseMode.QUERY, state, ISSUER)
+def reply_to(
+    uri: str = REDIRECT_URI, state: str | None = "a-state", mode: ResponseMode = ResponseMode.QUERY
+) -> ReplyAddress:
+    return ReplyAddress(RedirectUri(uri, given=True), mode, state, ISSUER)
 
 
 def query(location: str) -> list[tuple[str, str]]:
@@ -104,3 +106,24 @@ def test_a_refused_request_knows_its_error_and_where_to_answer():
     reply, error = reply_to(), InvalidScope(detail="not for the client")
     refused = Refused(reply, error)
     assert (refused.reply, refused.error, str(refused)) == (reply, error, "invalid_scope")
+
+
+# ── Fragment and form_post ──────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("uri", [REDIRECT_URI, f"{REDIRECT_URI}?tenant=1"])
+def test_in_the_fragment_nothing_stands_in_the_query_oauth_multiple_response_types_s3(uri: str):
+    location = reply_to(uri, mode=ResponseMode.FRAGMENT).success(access_token="t").location
+    target, _, fragment = location.partition("#")
+    assert target == uri
+    assert parse_qsl(fragment) == [("access_token", "t"), ("state", "a-state"), ("iss", ISSUER)]
+
+
+def test_a_form_is_posted_to_the_bare_registered_uri_oauth_form_post_s2():
+    answer = reply_to(f"{REDIRECT_URI}?tenant=1", mode=ResponseMode.FORM_POST).success(code="x")
+    assert answer.location == f"{REDIRECT_URI}?tenant=1"
+    assert answer.params == {"code": "x", "state": "a-state", "iss": ISSUER}
+
+
+def test_a_refusal_may_lead_to_its_explanation_rfc6749_s4_1_2_1():
+    answer = reply_to().refusal(AccessDenied(), error_uri="https://idp.example.org/explain/K7Q2-M9XD")
+    assert answer.params["error_uri"] == "https://idp.example.org/explain/K7Q2-M9XD"
+    assert "error_uri" not in reply_to().refusal(AccessDenied()).params

@@ -217,6 +217,17 @@ def test_a_public_client_that_sends_a_secret_is_refused_rfc6749_s2_3():
     failure(PUBLIC, "secret")
 
 
+@pytest.mark.parametrize("method", [ClientAuthMethod.CLIENT_SECRET_JWT, ClientAuthMethod.PRIVATE_KEY_JWT])
+@pytest.mark.parametrize("sent", [None, "", "right"])
+def test_a_client_registered_for_assertions_gets_in_with_no_secret_oidc_core_s9(
+    method: ClientAuthMethod, sent: str | None
+):
+    client = make_client(secrets=(secret("right"),), token_endpoint_auth_method=method)
+    error = failure(client, sent)
+    assert error.description == InvalidClient.default_description
+    assert str(method) in error.detail
+
+
 @pytest.mark.parametrize("client", [CONFIDENTIAL, PUBLIC])
 def test_a_disabled_client_fails_with_all_that_is_right(client: Client):
     disabled = make_client(

@@ -11,9 +11,16 @@ from tests.support.factories import ISSUER, make_grant
 NOW = START + timedelta(hours=1, milliseconds=900)
 
 
-def claims(grant: Grant, *, with_nonce: bool = True) -> dict[str, Any]:
+def claims(grant: Grant, *, with_nonce: bool = True, released: dict[str, Any] | None = None) -> dict[str, Any]:
     return id_token_claims(
-        grant, issuer=ISSUER, ttl=timedelta(minutes=10), now=NOW, at_hash="half-a-hash", with_nonce=with_nonce
+        grant,
+        issuer=ISSUER,
+        sub="sub-of-alice",
+        ttl=timedelta(minutes=10),
+        now=NOW,
+        hashes={"at_hash": "half-a-hash"},
+        released=released or {},
+        with_nonce=with_nonce,
     )
 
 
@@ -21,7 +28,7 @@ def test_an_id_token_says_who_signed_in_when_how_and_for_whom_oidc_core_s2():
     grant = make_grant(acr="1", amr=("pwd",), nonce="a-nonce")
     assert claims(grant) == {
         "iss": ISSUER,
-        "sub": "u_alice",
+        "sub": "sub-of-alice",
         "aud": "portal",
         "iat": int(NOW.timestamp()),
         "exp": int(NOW.timestamp()) + 600,
@@ -62,6 +69,12 @@ def test_a_refreshed_id_token_keeps_all_but_the_nonce_oidc_core_s12_2():
 def test_scope_claims_and_labs_live_in_userinfo_oidc_core_s5_4():
     everything = claims(make_grant(scope="openid profile email address phone labs groups"))
     assert everything.keys() == claims(make_grant(scope="openid")).keys()
+
+
+def test_what_was_asked_for_by_name_is_there_and_never_in_place_of_the_protocols_own_oidc_core_s5_5():
+    forged = dict.fromkeys(("iss", "sub", "aud", "iat", "exp", "auth_time", "acr", "amr", "sid"), "forged")
+    token = claims(make_grant(), released={**forged, "email": "alice@example.org"})
+    assert token == claims(make_grant()) | {"email": "alice@example.org"}
 
 
 def test_one_audience_needs_no_azp_oidc_core_s2():

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from idp.domain.resource import Resource
 from idp.domain.user import UserStatus
 from idp.protocol.introspection import introspect_access_token, introspect_refresh_token, may_introspect
 from tests.support.clock import START
@@ -14,6 +15,7 @@ from tests.support.factories import (
     make_client,
     make_grant,
     make_refresh_token,
+    make_resource,
     make_user,
 )
 
@@ -26,6 +28,7 @@ def of_access_token(*, grant: Any = None, user: Any = None, now: Any = START, **
         grant or make_grant(),
         user or make_user(name="Alice", username="alice"),
         issuer=ISSUER,
+        sub="u_alice",
         released={"groups": ["bio:member"]},
         now=now,
     )
@@ -37,26 +40,32 @@ def of_refresh_token(*, grant: Any = None, user: Any = None, now: Any = START, *
         grant or make_grant(),
         user or make_user(name="Alice", username="alice"),
         issuer=ISSUER,
+        sub="u_alice",
         now=now,
     )
 
 
 # ── Whose business it is ────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
-    ("client_id", "audience", "allowed"),
+    ("client_id", "resources", "allowed"),
     [
-        ("portal", ISSUER, True),
-        ("other", "portal", True),
-        ("other", ISSUER, False),
-        ("other", None, False),
-        ("portal", None, True),
-        ("portal2", "https://portal", False),
+        ("portal", [], True),
+        ("other", [], False),
+        ("other", [make_resource(client_id="portal")], True),
+        ("other", [make_resource(client_id="third"), make_resource(client_id="portal")], True),
+        ("other", [make_resource(client_id="third")], False),
+        ("other", [make_resource(client_id=None)], False),
+        ("portal2", [make_resource(audience="portal", name="portal")], False),
     ],
 )
-def test_a_token_is_the_business_of_its_client_and_its_audience_only_rfc7662_s4(
-    client_id: str, audience: str | None, allowed: bool
+def test_a_token_is_the_business_of_its_client_and_of_the_api_it_is_for_rfc7662_s4(
+    client_id: str, resources: list[Resource], allowed: bool
 ):
-    assert may_introspect(make_client(), client_id=client_id, audience=audience) is allowed
+    assert may_introspect(make_client(), client_id=client_id, resources=resources) is allowed
+
+
+def test_several_audiences_are_a_list_rfc7662_s2_2():
+    assert of_access_token(audience=f"https://data.example.org {ISSUER}")["aud"] == ["https://data.example.org", ISSUER]
 
 
 # ── Access tokens ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -92,7 +101,7 @@ def test_of_a_token_that_does_not_count_nothing_more_is_told_rfc7662_s2_2(change
 
 def test_the_subject_of_a_service_token_is_the_client_rfc9068_s2_2():
     token = make_access_token(grant_id=None)
-    answer = introspect_access_token(token, None, None, issuer=ISSUER, released={}, now=START)
+    answer = introspect_access_token(token, None, None, issuer=ISSUER, sub="portal", released={}, now=START)
     assert answer["sub"] == answer["client_id"] == "portal"
 
 

@@ -16,7 +16,14 @@ from tests.support.factories import ISSUER, make_grant
 @pytest.fixture
 def metadata() -> dict[str, Any]:
     endpoints = {"token_endpoint": "/token", "jwks_uri": "/jwks"}
-    return server_metadata(issuer=ISSUER, endpoints=endpoints, grant_types=["authorization_code"])
+    return server_metadata(
+        issuer=ISSUER,
+        endpoints=endpoints,
+        grant_types=["authorization_code"],
+        mac_algs=["HS256"],
+        encryption_algs=["RSA-OAEP-256"],
+        encryption_encs=["A128GCM"],
+    )
 
 
 def test_every_endpoint_is_absolute_oidc_discovery_s3(metadata: dict[str, Any]):
@@ -31,13 +38,17 @@ def test_an_endpoint_that_is_not_mounted_is_not_announced_rfc8414_s2(metadata: d
 
 
 def test_grants_are_those_that_were_handed_in_rfc8414_s2(metadata: dict[str, Any]):
-    assert metadata["grant_types_supported"] == ["authorization_code"]
+    # Implicit is none of the token endpoint's.
+    assert metadata["grant_types_supported"] == ["authorization_code", "implicit"]
 
 
 def test_what_works_is_listed_and_nothing_else_oidc_discovery_s3(metadata: dict[str, Any]):
-    assert metadata["response_types_supported"] == ["code"]
-    assert metadata["response_modes_supported"] == ["query"]
-    assert metadata["subject_types_supported"] == ["public"]
+    assert {frozenset(kind.split()) for kind in metadata["response_types_supported"]} == {
+        *map(frozenset, (["code"], ["id_token"], ["id_token", "token"], ["code", "id_token"], ["code", "token"])),
+        frozenset({"code", "id_token", "token"}),
+    }
+    assert metadata["response_modes_supported"] == ["query", "fragment", "form_post"]
+    assert metadata["subject_types_supported"] == ["public", "pairwise"]
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["prompt_values_supported"] == ["none", "login", "consent", "select_account"]
     assert metadata["scopes_supported"] == [
@@ -51,10 +62,32 @@ def test_what_works_is_listed_and_nothing_else_oidc_discovery_s3(metadata: dict[
 LABS = ("labs", "groups")
 
 
-def test_what_is_not_offered_is_denied_oidc_discovery_s3(metadata: dict[str, Any]):
-    # An omitted request_uri_parameter_supported would mean true.
+def test_a_dynamic_provider_lists_the_three_response_types_by_either_spelling_oidc_discovery_s3(
+    metadata: dict[str, Any],
+):
+    assert {"code", "id_token", "token id_token", "id_token token"} <= set(metadata["response_types_supported"])
+
+
+def test_the_optional_parameters_are_announced_oidc_discovery_s3(metadata: dict[str, Any]):
     for name in ("claims_parameter_supported", "request_parameter_supported", "request_uri_parameter_supported"):
-        assert metadata[name] is False
+        assert metadata[name] is True
+    assert metadata["require_request_uri_registration"] is True
+
+
+def test_algorithms_of_requests_and_answers_are_announced_oidc_discovery_s3(metadata: dict[str, Any]):
+    signing = list(map(str, SigningAlgorithm))
+    assert metadata["request_object_signing_alg_values_supported"] == [*signing, "none"]
+    assert metadata["userinfo_signing_alg_values_supported"] == signing
+    assert metadata["token_endpoint_auth_signing_alg_values_supported"] == [*signing, "HS256"]
+    for answer in ("id_token", "userinfo"):
+        assert metadata[f"{answer}_encryption_alg_values_supported"] == ["RSA-OAEP-256"]
+        assert metadata[f"{answer}_encryption_enc_values_supported"] == ["A128GCM"]
+
+
+def test_logout_is_announced_oidc_back_channel_logout_s2_1_oidc_front_channel_logout_s3(metadata: dict[str, Any]):
+    for channel in ("frontchannel", "backchannel"):
+        assert metadata[f"{channel}_logout_supported"] is True
+        assert metadata[f"{channel}_logout_session_supported"] is True
 
 
 def test_the_issuer_in_answers_is_announced_rfc9207_s3(metadata: dict[str, Any]):
@@ -62,7 +95,7 @@ def test_the_issuer_in_answers_is_announced_rfc9207_s3(metadata: dict[str, Any])
 
 
 def test_every_signing_algorithm_is_listed_rs256_among_them_oidc_discovery_s3(metadata: dict[str, Any]):
-    assert metadata["id_token_signing_alg_values_supported"] == list(map(str, SigningAlgorithm))
+    assert metadata["id_token_signing_alg_values_supported"] == [*map(str, SigningAlgorithm), "none"]
     assert "RS256" in metadata["id_token_signing_alg_values_supported"]
 
 
@@ -72,13 +105,20 @@ def test_clients_may_authenticate_as_listed_and_only_with_a_secret_for_introspec
     methods = list(map(str, ClientAuthMethod))
     assert metadata["token_endpoint_auth_methods_supported"] == methods
     assert metadata["revocation_endpoint_auth_methods_supported"] == methods
-    assert metadata["introspection_endpoint_auth_methods_supported"] == ["client_secret_basic", "client_secret_post"]
+    assert metadata["introspection_endpoint_auth_methods_supported"] == [name for name in methods if name != "none"]
 
 
 def test_every_claim_that_can_be_released_is_listed_once_oidc_discovery_s3(metadata: dict[str, Any]):
     grant = make_grant(nonce="n")
     in_id_token = id_token_claims(
-        grant, issuer=ISSUER, ttl=START - START, now=START, at_hash="h", with_nonce=True
+        grant,
+        issuer=ISSUER,
+        sub="s",
+        ttl=START - START,
+        now=START,
+        hashes=dict.fromkeys(("at_hash", "c_hash", "s_hash"), "h"),
+        released={},
+        with_nonce=True,
     ).keys()
     by_scope = {name for names in SCOPE_CLAIMS.values() for name in names}
     assert set(metadata["claims_supported"]) == {*in_id_token, *by_scope, *LABS}

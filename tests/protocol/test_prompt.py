@@ -1,5 +1,6 @@
 """What the user must still do before an authorization request is answered."""
 
+import json
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,8 +13,15 @@ from idp.domain.client import ApplicationType, Client, ClientAuthMethod
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
 from idp.domain.session import Session
-from idp.protocol.errors import ConsentRequired, LoginRequired, OAuthError
-from idp.protocol.prompt import Situation, Step, next_step
+from idp.protocol.errors import (
+    AccountSelectionRequired,
+    ConsentRequired,
+    InteractionRequired,
+    LoginRequired,
+    OAuthError,
+    UnmetAuthenticationRequirements,
+)
+from idp.protocol.prompt import Situation, Step, consent_tokens, next_step
 from tests.support.clock import START
 from tests.support.factories import (
     make_authorization_request,
@@ -41,10 +49,18 @@ def step(
     *,
     client: Client | None = None,
     hinted_sub: str | None = None,
+    others: int = 0,
     now: datetime = NOW,
     **params: str,
 ) -> Step:
-    situation = Situation(session=session, consent=consent, interaction=interaction, hinted_sub=hinted_sub)
+    named = None if hinted_sub is None else session is not None and session.user_id == hinted_sub
+    situation = Situation(
+        session=session,
+        accounts=(session is not None) + others,
+        consent=consent,
+        interaction=interaction,
+        hinted=named,
+    )
     return next_step(make_authorization_request(client, **params), situation, now=now)
 
 
@@ -89,25 +105,76 @@ def test_prompt_none_for_another_user_than_the_hint_names_is_login_required_oidc
     assert isinstance(silent_refusal(make_session(), make_consent(), hinted_sub="u_bob"), LoginRequired)
 
 
-# ── prompt=login, select_account ────────────────────────────────────────────────────────────────────────────────────
-@pytest.mark.parametrize("prompt", ["login", "select_account", "login consent", "select_account login"])
-def test_prompt_login_and_select_account_ask_even_who_is_signed_in_oidc_core_s3_1_2_1(prompt: str):
+# ── prompt=login ────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("prompt", ["login", "login consent"])
+def test_prompt_login_asks_even_who_is_signed_in_oidc_core_s3_1_2_1(prompt: str):
     assert step(make_session(), make_consent(), prompt=prompt) is Step.LOGIN
     assert step(make_session(), make_consent(), WAITING, prompt=prompt) is Step.LOGIN
 
 
-@pytest.mark.parametrize("prompt", ["login", "select_account"])
-def test_prompt_login_is_satisfied_only_by_a_sign_in_since_the_request_began_oidc_core_s3_1_2_1(prompt: str):
+def test_prompt_login_is_satisfied_only_by_a_sign_in_since_the_request_began_oidc_core_s3_1_2_1():
     before = make_session(auth_time=WAITING.created_at - SECOND / 1000)
     since = make_session(auth_time=WAITING.created_at)
-    assert step(before, make_consent(), SIGNED_IN, prompt=prompt) is Step.LOGIN
-    assert step(since, make_consent(), SIGNED_IN, prompt=prompt) is Step.ANSWER
+    assert step(before, make_consent(), SIGNED_IN, prompt="login") is Step.LOGIN
+    assert step(since, make_consent(), SIGNED_IN, prompt="login") is Step.ANSWER
 
 
 def test_a_later_sign_in_elsewhere_does_not_satisfy_prompt_login_oidc_core_s3_1_2_1():
     assert step(SIGNED_IN_SINCE, make_consent(), WAITING, prompt="login") is Step.LOGIN
     elsewhere = replace(WAITING, session_id="s_of_another_browser")
     assert step(SIGNED_IN_SINCE, make_consent(), elsewhere, prompt="login") is Step.LOGIN
+
+
+# ── Several accounts ────────────────────────────────────────────────────────────────────────────────────────────────
+SELECTED = replace(WAITING, selected_session_id=make_session().id)
+
+
+def test_prompt_select_account_lists_whoever_is_signed_in_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), prompt="select_account") is Step.SELECT_ACCOUNT
+    assert step(make_session(), make_consent(), others=2, prompt="select_account consent") is Step.SELECT_ACCOUNT
+    assert step(None, prompt="select_account") is Step.LOGIN
+
+
+def test_the_choice_of_an_account_satisfies_it_and_so_does_a_sign_in_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), SELECTED, prompt="select_account") is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, make_consent(), SIGNED_IN, prompt="select_account") is Step.ANSWER
+    of_another = replace(SELECTED, selected_session_id="s_other")
+    assert step(make_session(), make_consent(), of_another, prompt="select_account") is Step.SELECT_ACCOUNT
+
+
+def test_who_was_chosen_still_signs_in_where_that_is_asked_for_too_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), prompt="select_account login") is Step.SELECT_ACCOUNT
+    assert step(make_session(), make_consent(), SELECTED, prompt="select_account login") is Step.LOGIN
+
+
+def test_with_accounts_of_which_none_is_in_use_one_is_chosen_oidc_core_s3_1_2_6():
+    assert step(None, others=2) is Step.SELECT_ACCOUNT
+    assert step(None, others=2, prompt="login") is Step.LOGIN
+    assert isinstance(silent_refusal(None, others=1), AccountSelectionRequired)
+
+
+def test_a_hint_chooses_by_itself_oidc_core_s3_1_2_1():
+    assert step(make_session(), make_consent(), others=2, hinted_sub="u_alice", prompt="select_account") is Step.ANSWER
+    assert step(None, others=2, hinted_sub="u_bob") is Step.LOGIN
+    assert isinstance(silent_refusal(None, others=2, hinted_sub="u_bob"), LoginRequired)
+
+
+# ── acr ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
+def demanding(*values: str, essential: bool = True) -> dict[str, str]:
+    return {"claims": json.dumps({"id_token": {"acr": {"essential": essential, "values": values}}})}
+
+
+def test_an_essential_acr_is_met_or_refused_oidc_core_s5_5_1_1():
+    session = make_session(acr="1")
+    assert step(session, make_consent(), **demanding("2", "1")) is Step.ANSWER
+    with pytest.raises(UnmetAuthenticationRequirements):
+        step(session, make_consent(), **demanding("2"))
+    assert isinstance(silent_refusal(session, make_consent(), **demanding("2")), InteractionRequired)
+
+
+def test_a_voluntary_acr_never_fails_oidc_core_s5_5_1_1():
+    assert step(make_session(acr="1"), make_consent(), acr_values="2") is Step.ANSWER
+    assert step(make_session(acr="1"), make_consent(), **demanding("2", essential=False)) is Step.ANSWER
 
 
 # ── max_age ─────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,6 +226,20 @@ def test_only_new_scopes_ask_again_oidc_core_s3_1_2_4():
     assert step(make_session(), consent, scope="profile openid") is Step.ANSWER
     assert step(make_session(), consent, scope="openid email") is Step.CONSENT
     assert step(make_session(), consent, scope="openid offline_access") is Step.CONSENT
+
+
+def test_single_claims_ask_unless_their_scope_was_given_oidc_core_s5_5():
+    asked = {"claims": json.dumps({"userinfo": {"email": None}, "id_token": {"name": None, "phone_number": None}})}
+    # The factories' client is registered for profile and email, and not for phone.
+    assert consent_tokens(make_authorization_request(scope="openid", **asked)) == (
+        "openid",
+        "claim email",
+        "claim name",
+    )
+    assert consent_tokens(make_authorization_request(scope="openid email", **asked))[1:] == ("email", "claim name")
+    assert step(make_session(), make_consent(scopes=("openid",)), scope="openid", **asked) is Step.CONSENT
+    for scopes in (("openid", "claim email", "claim name"), ("openid", "email", "profile")):
+        assert step(make_session(), make_consent(scopes=scopes), scope="openid", **asked) is Step.ANSWER
 
 
 def test_prompt_consent_asks_again_even_a_trusted_client_oidc_core_s3_1_2_1():
@@ -222,9 +303,9 @@ def test_prompt_none_never_asks_and_nobody_is_answered_for_without_signing_in_oi
 ):
     try:
         decided = step(session, hinted_sub=hinted_sub, prompt=prompt, **situation)
-    except (LoginRequired, ConsentRequired):
+    except (LoginRequired, ConsentRequired, AccountSelectionRequired):
         return
     assert prompt != "none" or decided is Step.ANSWER
-    if decided is not Step.LOGIN:
+    if decided not in {Step.LOGIN, Step.SELECT_ACCOUNT}:
         assert session is not None
         assert hinted_sub in {None, session.user_id}

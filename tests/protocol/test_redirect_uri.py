@@ -16,6 +16,7 @@ from idp.protocol.redirect_uri import (
     is_impersonable,
     is_safe_uri_text,
     redirect_uri_fault,
+    server_uri_fault,
 )
 from tests.support.factories import REDIRECT_URI, make_client
 
@@ -252,6 +253,55 @@ def test_any_text_is_matched_or_refused_and_a_match_differs_in_its_port_only_rfc
 )
 def test_https_anywhere_and_http_on_loopback_may_be_registered_oidc_registration_s2(uri: str, kind: ApplicationType):
     assert redirect_uri_fault(uri, kind) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "fits"),
+    [
+        (REDIRECT_URI, True),
+        ("https://127.0.0.1:8443/cb", True),
+        ("https://localhost.example.org/cb", True),
+        ("https://localhost/cb", False),
+        ("https://LOCALHOST:8443/cb", False),
+        ("http://127.0.0.1/cb", False),
+        ("http://[::1]:9000/cb", False),
+    ],
+)
+def test_a_web_application_with_the_implicit_grant_has_https_and_another_host_than_localhost_oidc_registration_s2(
+    uri: str, fits: bool
+):
+    assert (redirect_uri_fault(uri, WEB, implicit=True) is None) is fits
+    assert redirect_uri_fault(uri, WEB) is None
+    assert redirect_uri_fault(uri, NATIVE, implicit=True) is None
+
+
+def test_what_else_is_wrong_with_a_uri_stays_wrong_with_the_implicit_grant():
+    assert redirect_uri_fault(f"{REDIRECT_URI}#x", WEB, implicit=True) == "it has a fragment"
+    assert redirect_uri_fault("org.example.app:/cb", WEB, implicit=True) is not None
+    assert redirect_uri_fault("org.example.app:/cb", NATIVE, implicit=True) is None
+
+
+@pytest.mark.parametrize("loopback", [True, False])
+@pytest.mark.parametrize("fragment", [True, False])
+def test_the_address_of_a_clients_server_begins_with_https(loopback: bool, fragment: bool):
+    def fault(uri: str) -> str | None:
+        return server_uri_fault(uri, loopback=loopback, fragment=fragment)
+
+    assert fault("https://portal.example.org:8443/keys?x=y") is None
+    for uri in (
+        "",
+        "/keys",
+        "https:/keys",
+        "javascript:alert(1)",
+        "org.example.app://keys",
+        "ftp://portal.example.org",
+    ):
+        assert fault(uri) == "it must begin with https://"
+    for uri in ("https://", "https://:1/", "https://*.example.org/", "https://a@b.example/", "https://x.example/ "):
+        assert fault(uri) is not None
+    assert fault("http://portal.example.org/keys") is not None
+    assert (fault("http://localhost:9000/keys") is None) is loopback
+    assert (fault("https://portal.example.org/keys#x") is None) is fragment
 
 
 @pytest.mark.parametrize("uri", ["org.example.app:/cb", "org.example.app://cb", "com.example.app2:/oauth2redirect?x=y"])

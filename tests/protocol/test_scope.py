@@ -76,26 +76,26 @@ def test_any_text_is_parsed_or_invalid_scope_rfc6749_s3_3(raw: str | None):
 # ── For a user ──────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_scope_that_the_client_did_not_register_is_left_out_rfc6749_s3_3():
     client = make_client(scope="openid email")
-    assert check_user_scope(client, "email openid profile labs") == ("email", "openid")
+    assert check_user_scope(client, "email openid profile labs", code=True) == ("email", "openid")
 
 
 @pytest.mark.parametrize("raw", [None, "", "profile", "OPENID", "openid2", "open", "openid,email"])
 def test_a_request_for_nothing_that_can_be_given_is_invalid_scope_rfc6749_s3_3(raw: str | None):
     with pytest.raises(InvalidScope):
-        check_user_scope(make_client(scope="openid email"), raw)
+        check_user_scope(make_client(scope="openid email"), raw, code=True)
 
 
 def test_offline_access_is_given_only_to_a_client_that_can_refresh_oidc_core_s11():
     scope = "openid offline_access"
-    assert check_user_scope(make_client(), scope) == ("openid", "offline_access")
+    assert check_user_scope(make_client(), scope, code=True) == ("openid", "offline_access")
     without = make_client(grant_types=(GrantType.AUTHORIZATION_CODE,))
-    assert check_user_scope(without, scope) == ("openid",)
+    assert check_user_scope(without, scope, code=True) == ("openid",)
     with pytest.raises(InvalidScope):
-        check_user_scope(without, "offline_access")
+        check_user_scope(without, "offline_access", code=True)
 
 
 def test_plain_oauth_without_openid_is_served_too_rfc6749_s3_3():
-    assert check_user_scope(make_client(scope="labs"), "labs") == ("labs",)
+    assert check_user_scope(make_client(scope="labs"), "labs", code=True) == ("labs",)
 
 
 # ── For the client itself ───────────────────────────────────────────────────────────────────────────────────────────
@@ -164,3 +164,7 @@ def test_what_the_client_is_no_longer_registered_for_is_left_out():
 def test_nothing_left_is_an_invalid_scope():
     with pytest.raises(InvalidScope):
         still_registered(make_client(scope="openid"), ("email",))
+
+
+def test_without_a_code_there_is_no_offline_access_oidc_core_s11():
+    assert check_user_scope(make_client(), "openid offline_access", code=False) == ("openid",)

@@ -6,19 +6,30 @@ from textwrap import dedent
 
 import pytest
 
+from idp.crypto.jose import generate_key
 from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
 from idp.domain.client import ClientSecret
 from idp.domain.credential import CredentialKind
 from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import AdminRole, UserStatus
-from idp.services.apply import Applied, Apply, ChangeKind
+from idp.services.apply import Applied, Apply
 from idp.services.apply_file import ApplyRefused, read_apply_files
-from idp.services.clients import secret_hash
+from idp.services.apply_plan import ChangeKind
+from idp.services.clients import open_secret, secret_hash
 from idp.services.installation import DataKeys
 from idp.store.store import Store
 from tests.support.clock import START, FakeClock
-from tests.support.factories import make_client, make_installation, make_lab, make_membership, make_user
+from tests.support.factories import (
+    ISSUER,
+    make_client,
+    make_installation,
+    make_lab,
+    make_membership,
+    make_resource,
+    make_user,
+)
 
 KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" * 32)
 FULL = """\
@@ -36,6 +47,8 @@ FULL = """\
         redirect_uris: [https://portal.example.org/callback]
         allowed_labs: "*"
       - {client_id: spa, token_endpoint_auth_method: none, redirect_uris: [https://spa.example.org/]}
+    resources:
+      - {audience: https://data.example.org, name: Measurements, scopes: [data.read, data.write], client_id: portal}
     """
 
 
@@ -50,7 +63,7 @@ async def hasher() -> AsyncIterator[PasswordHasher]:
 async def apply(store: Store, hasher: PasswordHasher, clock: FakeClock) -> Apply:
     async with store.write() as tx:
         await tx.installations.add(make_installation())
-    return Apply(store, KEYS, hasher, clock, password_min_length=8)
+    return Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8)
 
 
 async def run(apply: Apply, text: str, **options: bool) -> Applied:
@@ -68,7 +81,7 @@ def diff(applied: Applied) -> str:
 
 
 async def rows(store: Store) -> dict[str, list[object]]:
-    nouns = ("labs", "users", "credentials", "memberships", "clients", "audit_events")
+    nouns = ("labs", "users", "credentials", "memberships", "clients", "resources", "audit_events")
     async with store.read() as tx:
         return {noun: await getattr(tx, noun).all() for noun in nouns}
 
@@ -84,6 +97,7 @@ async def test_everything_is_created_in_one_go(apply: Apply, store: Store, hashe
         "+ membership bob in bio",
         "+ client portal",
         "+ client spa",
+        "+ resource https://data.example.org",
     ]
     assert (applied.unchanged, applied.warnings) == (0, [])
     async with store.read() as tx:
@@ -99,7 +113,7 @@ async def test_everything_is_created_in_one_go(apply: Apply, store: Store, hashe
     assert (portal.managed_by, held.lab.managed_by, held.membership.managed_by) == (ManagedBy.APPLY,) * 3
     assert (held.membership.role, held.membership.granted_by) == (LabRole.ADMIN, "apply")
     assert {event.actor for event in events} == {"apply"}
-    assert len(events) == 7
+    assert len(events) == 8
 
 
 async def test_a_second_run_changes_nothing(apply: Apply, store: Store, clock: FakeClock):
@@ -107,7 +121,7 @@ async def test_a_second_run_changes_nothing(apply: Apply, store: Store, clock: F
     before = await rows(store)
     clock.advance(seconds=3600)
     applied = await run(apply, FULL, prune=True)
-    assert (applied.changes, applied.unchanged) == ([], 7)
+    assert (applied.changes, applied.unchanged) == ([], 8)
     assert await rows(store) == before
 
 
@@ -120,7 +134,8 @@ async def test_a_dry_run_shows_the_same_and_writes_nothing(apply: Apply, store: 
 
 async def test_one_fault_means_that_nothing_is_written(apply: Apply, store: Store):
     before = await rows(store)
-    text = FULL.rstrip() + "\n      - {client_id: third, redirect_uris: [https://third.example.org/]}\n"
+    third = "      - {client_id: third, redirect_uris: [https://third.example.org/]}\n"
+    text = FULL.replace("    resources:\n", f"{third}    resources:\n")
     assert await refused(apply, text) == [
         "bench.yaml:15: clients[2].client_secret: it is missing; public clients say token_endpoint_auth_method: none"
     ]
@@ -136,7 +151,7 @@ async def test_many_passwords_fit_through_a_short_queue(apply: Apply, store: Sto
 
 async def test_two_applies_of_one_file_at_once_create_everything_once(apply: Apply, store: Store):
     results = await asyncio.gather(run(apply, FULL), run(apply, FULL))
-    assert sorted(len(applied.changes) for applied in results) == [0, 7]
+    assert sorted(len(applied.changes) for applied in results) == [0, 8]
     assert len((await rows(store))["credentials"]) == 1
 
 
@@ -330,8 +345,100 @@ async def test_a_client_that_becomes_public_loses_its_secret(apply: Apply, store
         assert (await tx.clients.get("portal")).secrets == ()
 
 
+JWT = "client_secret_jwt"
+LONG = "s3cr3t-of-thirty-two-or-more-characters"
+
+
+def portal_by(method: str, secret: str | None) -> str:
+    given = "" if secret is None else f"client_secret: {secret}, "
+    return (
+        f"clients: [{{client_id: portal, {given}token_endpoint_auth_method: {method}, "
+        "redirect_uris: ['https://portal.example.org/callback']}]"
+    )
+
+
+async def test_the_secret_of_client_secret_jwt_can_be_read_again_and_stays_as_it_is(apply: Apply, store: Store):
+    await run(apply, portal_by(JWT, LONG))
+    before = await rows(store)
+    for secret in (LONG, None):
+        assert (await run(apply, portal_by(JWT, secret))).changes == []
+    assert await rows(store) == before
+    async with store.read() as tx:
+        (held,) = (await tx.clients.get("portal")).secrets
+    assert held.sealed is not None
+    assert open_secret(KEYS, "portal", held.sealed) == LONG
+
+
+async def test_a_client_that_moves_to_client_secret_jwt_says_its_secret_again(apply: Apply, store: Store):
+    await run(apply, portal_by("client_secret_basic", LONG))
+    assert await refused(apply, portal_by(JWT, None)) == [
+        "bench.yaml:1: clients[0].client_secret: it is missing; client_secret_jwt needs it"
+    ]
+    assert 'client_secret: "***" → "***"' in diff(await run(apply, portal_by(JWT, LONG)))
+
+
+async def test_a_secret_that_makes_no_more_macs_can_no_longer_be_read(apply: Apply, store: Store):
+    await run(apply, portal_by(JWT, LONG))
+    await run(apply, portal_by("client_secret_post", None))
+    async with store.read() as tx:
+        (held,) = (await tx.clients.get("portal")).secrets
+    assert held == ClientSecret(hash=secret_hash(KEYS, LONG), created_at=START)
+
+
+async def test_a_client_that_signs_with_its_own_key_has_no_secret(apply: Apply, store: Store):
+    await run(apply, portal_by("client_secret_basic", LONG))
+    _, key = generate_key(SigningAlgorithm.ES256)
+    text = (
+        "clients: [{client_id: portal, token_endpoint_auth_method: private_key_jwt, "
+        f"jwks: {json.dumps({'keys': [key]})}, redirect_uris: ['https://portal.example.org/callback']}}]"
+    )
+    assert 'client_secret: "***" → none' in diff(await run(apply, text))
+    assert (await run(apply, text)).changes == []
+    async with store.read() as tx:
+        client = await tx.clients.get("portal")
+    assert (client.secrets, client.jwks) == ((), {"keys": [key]})
+
+
+# ── Resources ───────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_a_resource_is_declared_whole_and_what_happened_to_it_is_audited(apply: Apply, store: Store):
+    await run(apply, FULL)
+    applied = await run(apply, "resources: [{audience: https://data.example.org, name: Data, scopes: [data.read]}]")
+    assert diff(applied) == dedent("""\
+        ~ resource https://data.example.org
+            name: "Measurements" → "Data"
+            scopes: ["data.read", "data.write"] → ["data.read"]
+            client_id: "portal" → none""")
+    assert diff(await run(apply, "resources: []", prune=True)) == "- resource https://data.example.org"
+    async with store.read() as tx:
+        assert await tx.resources.all() == []
+        events = [event for event in await tx.audit_events.all() if event.action.startswith("resource.")]
+    assert {event.target for event in events} == {"https://data.example.org"}
+    assert sorted((event.action, tuple(event.detail.get("fields", ()))) for event in events) == [
+        (AuditAction.RESOURCE_CREATED, ()),
+        (AuditAction.RESOURCE_DELETED, ()),
+        (AuditAction.RESOURCE_UPDATED, ("client_id", "name", "scopes")),
+    ]
+
+
+async def test_this_server_itself_is_no_registered_resource(apply: Apply, store: Store):
+    text = f"resources: [{{audience: '{ISSUER}', name: Lab ID, scopes: [data.read]}}]"
+    assert await refused(apply, text) == [
+        "bench.yaml:1: resources[0].audience: it is this server itself, which takes every scope"
+    ]
+    assert (await rows(store))["resources"] == []
+
+
+async def test_a_resource_may_be_declared_before_its_client_which_is_a_warning(apply: Apply):
+    text = "resources: [{audience: urn:example:data, name: Data, scopes: [data.read], client_id: portal}]"
+    warning = "bench.yaml:1: resources[0].client_id: there is no such client: the API cannot introspect yet"
+    assert (await run(apply, text)).warnings == [warning]
+    await run(apply, FULL)
+    assert (await run(apply, text)).warnings == []
+    assert (await run(apply, "clients: []\n" + text, prune=True)).warnings == [warning.replace("yaml:1", "yaml:2")]
+
+
 # ── Pruning ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-EMPTY = "{labs: [], users: [], memberships: [], clients: []}"
+EMPTY = "{labs: [], users: [], memberships: [], clients: [], resources: []}"
 
 
 async def test_without_prune_nothing_is_removed(apply: Apply):
@@ -345,12 +452,20 @@ async def test_prune_removes_what_an_apply_made_and_never_users(apply: Apply, st
         await tx.users.add(make_user(id="u_carol", email="carol@example.org"))
         await tx.memberships.add(make_membership(lab_id="lab_hand", user_id="u_carol"))
         await tx.clients.add(make_client(client_id="hand-made"))
+        await tx.clients.add(make_client(client_id="registered", managed_by=ManagedBy.REGISTRATION))
+        await tx.resources.add(make_resource(audience="https://hand.example.org"))
     await run(apply, FULL)
     applied = await run(apply, EMPTY, prune=True)
-    assert diff(applied).splitlines() == ["- lab bio", "- client portal", "- client spa"]
+    assert diff(applied).splitlines() == [
+        "- lab bio",
+        "- client portal",
+        "- client spa",
+        "- resource https://data.example.org",
+    ]
     left = await rows(store)
     assert [lab.slug for lab in left["labs"]] == ["hand"]
-    assert [client.client_id for client in left["clients"]] == ["hand-made"]
+    assert [client.client_id for client in left["clients"]] == ["hand-made", "registered"]
+    assert [resource.audience for resource in left["resources"]] == ["https://hand.example.org"]
     assert [held.lab_id for held in left["memberships"]] == ["lab_hand"]
     assert len(left["users"]) == 3
     async with store.read() as tx:

@@ -55,7 +55,7 @@ def test_all_faults_of_all_files_are_told_at_once_in_the_order_of_the_lines():
         ("labs:", "bench.yaml:1: labs: it must be a list; [] is the empty one"),
         ("labs: {}", "bench.yaml:1: labs: it must be a list; [] is the empty one"),
         ("labs: [bio]", "bench.yaml:1: labs[0]: it must be a mapping of names to values"),
-        ("[]", "bench.yaml:1: it must be a mapping with labs, users, memberships, clients"),
+        ("[]", "bench.yaml:1: it must be a mapping with labs, users, memberships, clients, resources"),
         ("labs: []\nlabs: []", "bench.yaml:2: labs: it stands at line 1 already"),
         ("labs: []\n---\nlabs: []", "bench.yaml:2: it is not valid YAML: a second document begins"),
         ("? [a]\n: b", "bench.yaml:1: it is not valid YAML: a name must be text"),
@@ -142,6 +142,11 @@ def test_files_are_merged():
             "clients: [{client_id: a, grant_types: [client_credentials]}]",
             "clients: [{client_id: a, redirect_uris: [https://a.example/]}]",
             "clients[0].client_id",
+        ),
+        (
+            "resources: [{audience: urn:a, name: A, scopes: [a.read]}]",
+            "resources: [{audience: urn:a, name: B, scopes: [b.read]}]",
+            "resources[0].audience",
         ),
     ],
 )

@@ -1,18 +1,18 @@
-"""Clients: a few seconds old at most, authenticated in constant time, with secrets that overlap."""
+"""Clients: a few seconds old at most, with secrets that overlap."""
 
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from idp.crypto.envelope import CannotUnseal
 from idp.domain.audit import AuditAction
-from idp.domain.client import Client, ClientAuthMethod, ClientSecret, ClientStatus
-from idp.protocol.errors import InvalidClient, InvalidRequest
-from idp.services.clients import CACHE_AGE, Clients, metadata_of, secret_hash
+from idp.domain.client import ClientAuthMethod, ClientSecret, ClientStatus
+from idp.services.clients import CACHE_AGE, Clients, make_secret, metadata_of, open_secret, secret_hash
 from idp.services.installation import DataKeys
 from idp.store.errors import NotFound
 from idp.store.store import Store
-from tests.support.app import Installed, add_all, basic, parameters
+from tests.support.app import Installed, add_all
 from tests.support.clock import START, FakeClock
 from tests.support.factories import make_client
 
@@ -104,39 +104,6 @@ async def test_the_cache_stays_small_however_many_clients_there_are(
     assert len(clients._cache) <= 3
 
 
-async def authenticated(clients: Clients, authorization: dict[str, str] | None, **form: str) -> Client:
-    header = None if authorization is None else authorization["Authorization"]
-    return await clients.authenticate(header, parameters(**form))
-
-
-async def test_the_right_credentials_are_accepted_in_header_and_body(clients: Clients) -> None:
-    for client in (
-        await authenticated(clients, basic("portal", SECRET)),
-        await authenticated(clients, None, client_id="portal", client_secret=SECRET),
-    ):
-        assert client.client_id == "portal"
-    assert (await authenticated(clients, None, client_id="spa")).client_id == "spa"
-
-
-async def test_anything_else_is_refused_with_one_description(clients: Clients) -> None:
-    descriptions = set()
-    for authorization, form in (
-        (basic("portal", "wrong"), {}),
-        (basic("portal", ""), {}),
-        (basic("unknown", SECRET), {}),
-        (basic("retired", SECRET), {}),
-        (None, {"client_id": "portal"}),
-        (None, {"client_id": "portal", "client_secret": "wrong"}),
-        (None, {"client_id": "spa", "client_secret": "any"}),
-    ):
-        with pytest.raises(InvalidClient) as refused:
-            await authenticated(clients, authorization, **form)
-        descriptions.add(refused.value.description)
-    assert len(descriptions) == 1
-    with pytest.raises(InvalidRequest):
-        await authenticated(clients, basic("portal", SECRET), client_secret=SECRET)
-
-
 async def test_a_secret_is_stored_as_a_keyed_hash_only(clients: Clients, store: Store, keys: DataKeys) -> None:
     client = await clients.find("portal")
 
@@ -146,21 +113,17 @@ async def test_a_secret_is_stored_as_a_keyed_hash_only(clients: Clients, store: 
 
 
 async def test_rotations_overlap_and_an_old_end_is_never_put_off(
-    clients: Clients, store: Store, clock: FakeClock
+    clients: Clients, store: Store, clock: FakeClock, keys: DataKeys
 ) -> None:
     second = await clients.rotate_secret("portal", overlap=timedelta(hours=1), actor="u_admin")
     clock.advance(timedelta(minutes=50))
     third = await clients.rotate_secret("portal", overlap=timedelta(hours=1), actor="u_admin")
 
     async def accepted() -> list[bool]:
-        results = []
-        for secret in (SECRET, second, third):
-            try:
-                await authenticated(clients, basic("portal", secret))
-                results.append(True)
-            except InvalidClient:
-                results.append(False)
-        return results
+        client = await clients.find("portal")
+        assert client is not None
+        valid = {held.hash for held in client.secrets if held.valid(now=clock())}
+        return [secret_hash(keys, secret) in valid for secret in (SECRET, second, third)]
 
     assert await accepted() == [True, True, True]
     clock.advance(timedelta(minutes=10))
@@ -187,6 +150,33 @@ async def test_rotating_drops_secrets_that_have_ended(clients: Clients, store: S
 async def test_an_unknown_client_has_no_secret_to_rotate(clients: Clients) -> None:
     with pytest.raises(NotFound):
         await clients.rotate_secret("unknown", overlap=timedelta(), actor="u_admin")
+
+
+async def test_a_secret_that_checks_macs_is_kept_readable_under_encryption_for_its_client_alone(
+    clients: Clients, store: Store, keys: DataKeys
+) -> None:
+    method = ClientAuthMethod.CLIENT_SECRET_JWT
+    await add_all(store, [make_client(client_id="mac", token_endpoint_auth_method=method)])
+
+    secret = await clients.rotate_secret("mac", overlap=timedelta(), actor="u_admin")
+
+    client = await clients.find("mac")
+    assert client is not None
+    (held,) = client.secrets
+    assert held.hash == secret_hash(keys, secret)
+    assert held.sealed is not None
+    assert secret not in repr(client)
+    assert open_secret(keys, "mac", held.sealed) == secret
+    for other_keys, client_id in ((keys, "portal"), (replace(keys, seal=bytes(32)), "mac")):
+        with pytest.raises(CannotUnseal):
+            open_secret(other_keys, client_id, held.sealed)
+
+
+@pytest.mark.parametrize("method", [method for method in ClientAuthMethod if method != "client_secret_jwt"])
+def test_any_other_secret_is_kept_as_a_hash_alone(keys: DataKeys, method: ClientAuthMethod) -> None:
+    assert make_secret(keys, "portal", method, SECRET, START) == ClientSecret(
+        hash=secret_hash(keys, SECRET), created_at=START
+    )
 
 
 def test_the_public_settings_leave_out_secrets_and_defaults(keys: DataKeys) -> None:

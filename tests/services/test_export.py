@@ -4,20 +4,23 @@ import pytest
 import yaml
 
 from idp.crypto.password import PasswordHasher
-from idp.domain.client import ClientAuthMethod, ClientSecret, GrantType
+from idp.domain.client import AccessTokenFormat, ClientAuthMethod, ClientSecret, GrantType, SubjectType
+from idp.domain.lab import ManagedBy
 from idp.domain.user import AdminRole, UserStatus
 from idp.services.apply import Apply
 from idp.services.apply_file import read_apply_files
-from idp.services.export import export
+from idp.services.export import client_document, export
 from idp.services.installation import DataKeys
 from idp.store.store import Store
 from tests.support.clock import START, FakeClock
 from tests.support.factories import (
+    ISSUER,
     make_client,
     make_credential,
     make_installation,
     make_lab,
     make_membership,
+    make_resource,
     make_user,
 )
 
@@ -25,10 +28,34 @@ KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" *
 HASH = "$argon2id$v=19$m=32,t=1,p=1$c2FsdHNhbHRzYWx0$" + "dGFndGFndGFndGFndGFndGFndGFndGFndGFndGFndGE"
 
 
+KEY = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kid": "2024", "use": "sig"}
+EVERYTHING = make_client(
+    client_id="everything",
+    token_endpoint_auth_method=ClientAuthMethod.PRIVATE_KEY_JWT,
+    token_endpoint_auth_signing_alg="EdDSA",
+    jwks={"keys": [{**KEY, "x5t": None, "odd": [1, True, {"nested": "1e3"}]}]},
+    grant_types=(GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT),
+    response_types=("code id_token", "id_token"),
+    logo_uri="https://portal.example.org/logo.png",
+    contacts=("office@portal.example.org",),
+    software_version="1.0",
+    subject_type=SubjectType.PAIRWISE,
+    sector_identifier_uri="https://sector.example.org/uris.json",
+    userinfo_signed_response_alg="none",
+    request_object_signing_alg="EdDSA",
+    request_uris=("https://portal.example.org/request.jwt#1",),
+    default_acr_values=("1",),
+    initiate_login_uri="https://portal.example.org/start",
+    frontchannel_logout_uri="https://portal.example.org/logout",
+    frontchannel_logout_session_required=True,
+    access_token_format=AccessTokenFormat.OPAQUE,
+)
+
+
 @pytest.fixture
 async def apply(store: Store, clock: FakeClock) -> AsyncIterator[Apply]:
     hasher = PasswordHasher(memory_kib=32, time_cost=1)
-    yield Apply(store, KEYS, hasher, clock, password_min_length=8)
+    yield Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8)
     hasher.close()
 
 
@@ -70,6 +97,9 @@ async def full(store: Store) -> Store:
         await tx.clients.add(
             make_client(client_id="1.5", token_endpoint_auth_method=ClientAuthMethod.NONE, allowed_labs=("bio",))
         )
+        await tx.clients.add(EVERYTHING)
+        await tx.resources.add(make_resource(name="no: «data»", client_id="robot"))
+        await tx.resources.add(make_resource(audience="urn:example:2", client_id=None, scopes=("1", "true")))
     return store
 
 
@@ -78,13 +108,35 @@ async def test_applying_an_export_changes_nothing(full: Store, apply: Apply, wit
     text = await export(full, with_password_hashes=with_password_hashes)
     applied = await apply.run(read_apply_files([("export.yaml", text.encode())], {}), prune=True)
     assert applied.changes == []
-    assert applied.unchanged == 9
+    assert applied.unchanged == 12
 
 
 async def test_an_export_holds_no_client_secret_and_says_so(full: Store):
     text = await export(full, with_password_hashes=True)
     assert "5ecre7" not in text
     assert "# Client secrets are stored as keyed hashes and cannot be exported" in text
+
+
+async def test_what_has_no_secret_says_nothing_of_secrets(store: Store):
+    async with store.write() as tx:
+        await tx.clients.add(EVERYTHING)
+    assert "secrets" not in await export(store, with_password_hashes=False)
+
+
+async def test_a_client_that_registered_itself_is_not_exported_so_that_no_file_takes_its_registration_back(
+    full: Store, apply: Apply
+):
+    registered = make_client(
+        client_id="registered", managed_by=ManagedBy.REGISTRATION, registration_access_token_hash="t0ken-hash"
+    )
+    async with full.write() as tx:
+        await tx.clients.add(registered)
+    text = await export(full, with_password_hashes=True)
+    assert "registered" not in text
+    applied = await apply.run(read_apply_files([("export.yaml", text.encode())], {}), prune=True)
+    assert applied.changes == []
+    # `idp client show` shows it, without what proves who may manage it.
+    assert "t0ken-hash" not in repr(client_document(registered))
 
 
 async def test_password_hashes_are_exported_only_on_demand(full: Store):
@@ -108,7 +160,7 @@ async def test_an_exported_account_with_its_hash_can_be_moved_to_another_store(f
 
 async def test_an_empty_store_exports_empty_sections(store: Store):
     sections = yaml.safe_load(await export(store, with_password_hashes=False))
-    assert sections == {"labs": [], "users": [], "memberships": [], "clients": []}
+    assert sections == {"labs": [], "users": [], "memberships": [], "clients": [], "resources": []}
 
 
 async def test_a_membership_that_ends_with_a_day_is_written_as_that_day(full: Store):

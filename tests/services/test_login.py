@@ -11,8 +11,9 @@ from idp.domain.audit import AuditAction
 from idp.domain.user import UserStatus
 from idp.observe.metrics import Metrics
 from idp.services.accounts import Accounts
-from idp.services.login import Login, LoginFailed
-from idp.services.sessions import Sessions, SessionTimes, SignedIn
+from idp.services.login import Login, LoginFailed, NewSession
+from idp.services.sessions import MAX_ACCOUNTS, Sessions, SessionTimes, SignedIn
+from idp.services.sessions import Accounts as BrowserAccounts
 from idp.store.store import Store
 from tests.support.app import PASSWORD, add_all
 from tests.support.clock import FakeClock
@@ -53,8 +54,22 @@ async def login(
     return Login(store, sessions, hasher, clock, Metrics())
 
 
-async def sign_in(login: Login, identifier: str, password: str = PASSWORD, previous: SignedIn | None = None) -> str:
-    return await login.with_password(identifier, password, previous=previous, user_agent="Browser/1.0")
+async def sign_in_beside(
+    login: Login, identifier: str, *others: SignedIn, active: SignedIn | None = None
+) -> NewSession:
+    accounts = BrowserAccounts(active, others)
+    return await login.with_password(identifier, PASSWORD, accounts=accounts, user_agent="Browser/1.0")
+
+
+async def sign_in(login: Login, identifier: str, password: str = PASSWORD) -> str:
+    new = await login.with_password(identifier, password, accounts=BrowserAccounts(None), user_agent="Browser/1.0")
+    return new.cookie
+
+
+async def signed_in(login: Login, sessions: Sessions, identifier: str) -> SignedIn:
+    found = await sessions.find(await sign_in(login, identifier))
+    assert found is not None
+    return found
 
 
 @pytest.mark.parametrize("identifier", ["alice@example.org", "ALICE@EXAMPLE.ORG", "alice", "  Alice "])
@@ -113,38 +128,95 @@ async def test_an_imported_hash_works_once_and_is_then_one_of_ours(
     await sign_in(login, "alice")
 
 
+@pytest.mark.parametrize("active", [True, False])
 async def test_the_same_person_keeps_the_session_and_what_hangs_on_it(
-    login: Login, store: Store, sessions: Sessions
+    login: Login, store: Store, sessions: Sessions, active: bool
 ) -> None:
     first_cookie = await sign_in(login, "alice")
     first = await sessions.find(first_cookie)
     assert first is not None
     await add_all(store, [make_client(), make_grant(session_id=first.session.id)])
 
-    second = await sessions.find(await sign_in(login, "alice", previous=first))
+    new = await (sign_in_beside(login, "alice", active=first) if active else sign_in_beside(login, "alice", first))
 
+    second = await sessions.find(new.cookie)
     assert second is not None
-    assert second.session.id == first.session.id
+    assert (second.session.id, new.others) == (first.session.id, ())
     assert await sessions.find(first_cookie) is None
     async with store.read() as tx:
         assert (await tx.grants.get("g_portal")).revoked_at is None
 
 
-async def test_another_persons_session_ends_with_what_hangs_on_it(
+async def test_another_person_signs_in_beside_who_is_there_and_ends_nothing(
     login: Login, store: Store, sessions: Sessions
 ) -> None:
-    first_cookie = await sign_in(login, "alice")
-    first = await sessions.find(first_cookie)
-    assert first is not None
-    await add_all(store, [make_client(), make_grant(session_id=first.session.id)])
+    alice = await signed_in(login, sessions, "alice")
+    await add_all(store, [make_client(), make_grant(session_id=alice.session.id)])
 
-    second = await sessions.find(await sign_in(login, "bob@example.org", previous=first))
+    new = await sign_in_beside(login, "bob@example.org", active=alice)
+
+    bob = await sessions.find(new.cookie)
+    assert bob is not None
+    assert (bob.user.id, new.others) == ("u_bob", (alice,))
+    assert bob.session.id != alice.session.id
+    async with store.read() as tx:
+        assert (await tx.sessions.get(alice.session.id)).ended_at is None
+        assert (await tx.grants.get("g_portal")).revoked_at is None
+
+
+async def test_with_too_many_accounts_the_oldest_sign_in_ends_whichever_is_active(
+    login: Login, store: Store, sessions: Sessions, clock: FakeClock, password_hash: str
+) -> None:
+    users = [make_user(id=f"u_{n}", email=f"user{n}@example.org") for n in range(MAX_ACCOUNTS)]
+    await add_all(
+        store, [*users, *(make_credential(id=f"c_{u.id}", user_id=u.id, secret=password_hash) for u in users)]
+    )
+    accounts = []
+    for user in users:
+        accounts.append(await signed_in(login, sessions, user.label))
+        clock.advance(seconds=1)
+    oldest, *kept = accounts
+    await add_all(store, [make_client(), make_grant(user_id=oldest.user.id, session_id=oldest.session.id)])
+
+    new = await sign_in_beside(login, "alice", *kept, active=oldest)
+
+    assert new.others == tuple(reversed(kept))
+    async with store.read() as tx:
+        assert [session.id for session in await tx.sessions.all() if session.ended_at] == [oldest.session.id]
+        assert (await tx.grants.get("g_portal")).revoked_at is not None
+        logouts = [event for event in await tx.audit_events.all() if event.action is AuditAction.LOGOUT]
+    assert [(event.actor, event.target) for event in logouts] == [(oldest.user.id, oldest.session.id)]
+
+
+async def test_the_fifth_account_ends_nobody_and_a_member_of_a_full_browser_signs_in_again(
+    login: Login, store: Store, sessions: Sessions, password_hash: str
+) -> None:
+    users = [make_user(id=f"u_{n}", email=f"user{n}@example.org") for n in range(MAX_ACCOUNTS - 1)]
+    await add_all(
+        store, [*users, *(make_credential(id=f"c_{u.id}", user_id=u.id, secret=password_hash) for u in users)]
+    )
+    others = [await signed_in(login, sessions, user.label) for user in users]
+
+    alice = await sessions.find((await sign_in_beside(login, "alice", *others)).cookie)
+    again = await sign_in_beside(login, others[0].user.label, *others, active=alice)
+
+    assert len(again.others) == MAX_ACCOUNTS - 1
+    async with store.read() as tx:
+        assert not [session for session in await tx.sessions.all() if session.ended_at]
+
+
+async def test_who_was_signed_out_in_another_tab_meanwhile_gets_a_session_of_its_own(
+    login: Login, store: Store, sessions: Sessions, clock: FakeClock
+) -> None:
+    first = await signed_in(login, sessions, "alice")
+    await sessions.end(first.session, now=clock())
+
+    second = await sessions.find((await sign_in_beside(login, "alice", active=first)).cookie)
 
     assert second is not None
     assert second.session.id != first.session.id
-    assert await sessions.find(first_cookie) is None
     async with store.read() as tx:
-        assert (await tx.grants.get("g_portal")).revoked_at is not None
+        assert (await tx.sessions.get(first.session.id)).ended_at is not None
 
 
 async def test_a_full_queue_is_told_and_counts_as_no_attempt(

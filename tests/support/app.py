@@ -25,6 +25,7 @@ from idp.domain.client import ApplicationType, Client, ClientAuthMethod, ClientS
 from idp.domain.lab import LabRole
 from idp.domain.user import AdminRole, UserStatus
 from idp.protocol.parameters import Parameters
+from idp.protocol.response_type import RESPONSE_TYPES
 from idp.services.clients import secret_hash
 from idp.services.installation import DataKeys
 from idp.settings import Settings, load_settings
@@ -116,6 +117,15 @@ def clients() -> list[Client]:
             grant_types=(GrantType.AUTHORIZATION_CODE,),
             require_pkce=False,
             scope="openid offline_access",
+        ),
+        make_client(
+            client_id="hybrid",
+            client_name="Hybrid",
+            redirect_uris=("https://hybrid.example.org/callback",),
+            grant_types=(GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT, GrantType.REFRESH_TOKEN),
+            response_types=RESPONSE_TYPES,
+            scope="openid profile email phone offline_access groups data:read",
+            allowed_labs="*",
         ),
         make_client(
             client_id="robot",
@@ -291,9 +301,15 @@ class Browser:
 
 
 def answer_of(response: httpx2.Response) -> Answer:
+    """Return what reaches the application, in whichever response mode."""
+    if response.status_code == 200 and 'id="answer"' in response.text:
+        form = form_of(response)
+        return Answer(form.action, form.fields)
     assert response.status_code == 303, f"no redirect: {response.status_code} {response.url} {response.text[:2000]}"
     location = response.headers["location"]
-    return Answer(location, dict(parse_qsl(urlsplit(location).query, keep_blank_values=True, strict_parsing=True)))
+    parts = urlsplit(location)
+    sent = parts.fragment or parts.query
+    return Answer(location, dict(parse_qsl(sent, keep_blank_values=True, strict_parsing=True)))
 
 
 @dataclass

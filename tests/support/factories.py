@@ -4,6 +4,7 @@ With nothing changed they fit together: Alice, in the lab `bio`, signed in in on
 one grant, from which a code and two tokens came. Tests that need two of a kind give the second its own key.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,7 +15,9 @@ from idp.domain.credential import Credential, CredentialKind
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.interaction import Interaction
 from idp.domain.lab import Lab, LabMembership, LabRole, Membership
+from idp.domain.logout import LogoutDelivery
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
+from idp.domain.resource import Resource
 from idp.domain.session import Session
 from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
 from idp.domain.user import User
@@ -98,8 +101,25 @@ def make_authorization_params(**changes: str | None) -> Parameters:
     return Parameters({name: value for name, value in {**values, **changes}.items() if value is not None})
 
 
-def make_authorization_request(client: Client | None = None, **changes: str | None) -> AuthorizationRequest:
-    return check_authorization_request(client or make_client(), make_authorization_params(**changes), issuer=ISSUER)
+def make_authorization_request(
+    client: Client | None = None, *, resources: Sequence[Resource] = (), **changes: str | None
+) -> AuthorizationRequest:
+    return check_authorization_request(
+        client or make_client(),
+        make_authorization_params(**changes),
+        issuer=ISSUER,
+        resources={resource.audience: resource for resource in resources},
+    )
+
+
+def make_resource(**changes: Any) -> Resource:
+    defaults = {
+        "audience": "https://data.example.org",
+        "name": "Data",
+        "scopes": ("data:read", "data:write"),
+        "created_at": START,
+    }
+    return Resource(**{**defaults, **changes})
 
 
 def make_session(**changes: Any) -> Session:
@@ -115,6 +135,19 @@ def make_session(**changes: Any) -> Session:
         "expires_at": START + timedelta(hours=12),
     }
     return Session(**{**defaults, **changes})
+
+
+def make_logout_delivery(**changes: Any) -> LogoutDelivery:
+    defaults = {
+        "id": "l_portal",
+        "client_id": CLIENT_ID,
+        "user_id": USER_ID,
+        "session_id": SESSION_ID,
+        "created_at": START,
+        "expires_at": START + timedelta(days=1),
+        "next_attempt_at": START,
+    }
+    return LogoutDelivery(**{**defaults, **changes})
 
 
 def make_consent(**changes: Any) -> Consent:

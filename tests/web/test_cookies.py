@@ -1,4 +1,4 @@
-"""The session cookie, and forms that only our own pages can send."""
+"""The session cookies, the state beside them, and forms that only our own pages can send."""
 
 from http.cookies import SimpleCookie
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.services.sessions import SignedIn
+from idp.crypto.opaque import hash_token
+from idp.services.sessions import Accounts, SignedIn
 from idp.web.cookies import Cookies, ForgedForm
 from tests.support.factories import ISSUER, make_session, make_user
 from tests.support.requests import make_request
@@ -27,60 +28,173 @@ def sent(cookie: str = "", **headers: str) -> Request[Any]:
     return make_request(headers={**({"Cookie": cookie} if cookie else {}), **named})
 
 
+def set_cookies(response: Response) -> dict[str, Any]:
+    return {
+        name: morsel
+        for header in response.headers.getlist("set-cookie")
+        for name, morsel in SimpleCookie(header).items()
+    }
+
+
 def set_cookie(response: Response) -> Any:
-    (header,) = response.headers.getlist("set-cookie")
-    ((name, morsel),) = SimpleCookie(header).items()
+    ((name, morsel),) = set_cookies(response).items()
     return name, morsel
 
 
-# ── The session cookie ──────────────────────────────────────────────────────────────────────────────────────────────
-def test_under_https_the_session_cookie_cannot_be_planted_read_by_script_or_sent_in_the_clear(cookies: Cookies):
+def stored(cookie: str, user_id: str) -> SignedIn:
+    """Somebody who is signed in with this cookie."""
+    session = make_session(id=f"s_{user_id}", hash=hash_token(cookie), user_id=user_id)
+    return SignedIn(session, make_user(id=user_id))
+
+
+def browser_of(response: Response, sent_before: str = "") -> Request[Any]:
+    """The next request of a browser that got this answer."""
+    kept = {name: morsel.value for name, morsel in SimpleCookie(sent_before).items()}
+    for name, morsel in set_cookies(response).items():
+        kept.pop(name, None)
+        if morsel["max-age"] != "0":
+            kept[name] = morsel.value
+    return sent("; ".join(f"{name}={value}" for name, value in kept.items()))
+
+
+# ── The session cookies ─────────────────────────────────────────────────────────────────────────────────────────────
+def test_under_https_the_session_cookies_cannot_be_planted_read_by_script_or_sent_in_the_clear(cookies: Cookies):
     response = Response()
-    cookies.set_session(response, "a-token")
-    name, morsel = set_cookie(response)
-    # RFC 6265bis §4.1.3.2: the prefix demands Secure, the path / and no Domain.
-    assert (name, morsel.value, morsel["path"], morsel["domain"]) == ("__Host-idp", "a-token", "/", "")
-    assert morsel["secure"]
-    assert morsel["httponly"]
-    assert morsel["samesite"].lower() == "lax"
+    cookies.set_session(response, "a-token", ["b-token", "c-token"])
+    given = set_cookies(response)
+    assert given.keys() == {"__Host-idp", "__Host-idp-accounts", "__Host-idp-state"}
+    assert given["__Host-idp"].value == "a-token"
+    assert given["__Host-idp-accounts"].value == "b-token.c-token"
+    for name in ("__Host-idp", "__Host-idp-accounts"):
+        # RFC 6265bis §4.1.3.2: the prefix demands Secure, the path / and no Domain.
+        assert (given[name]["path"], given[name]["domain"]) == ("/", "")
+        assert given[name]["secure"]
+        assert given[name]["httponly"]
+        assert given[name]["samesite"].lower() == "lax"
 
 
-def test_the_session_cookie_ends_with_the_browser(cookies: Cookies):
+def test_the_session_cookies_end_with_the_browser(cookies: Cookies):
     response = Response()
-    cookies.set_session(response, "a-token")
-    _, morsel = set_cookie(response)
-    assert (morsel["max-age"], morsel["expires"]) == ("", "")
+    cookies.set_session(response, "a-token", ["b-token"])
+    for morsel in set_cookies(response).values():
+        assert (morsel["max-age"], morsel["expires"]) == ("", "")
 
 
-def test_on_plain_loopback_the_cookie_has_no_prefix_and_is_not_secure():
+def test_on_plain_loopback_the_cookies_have_no_prefix_and_are_not_secure():
     response = Response()
-    Cookies(issuer=PLAIN, csrf_key=KEY).set_session(response, "a-token")
-    name, morsel = set_cookie(response)
-    assert name == "idp"
-    assert not morsel["secure"]
-    assert morsel["httponly"]
-    assert morsel["samesite"].lower() == "lax"
+    Cookies(issuer=PLAIN, csrf_key=KEY).set_session(response, "a-token", ["b-token"])
+    given = set_cookies(response)
+    assert given.keys() == {"idp", "idp-accounts", "idp-state"}
+    assert not any(morsel["secure"] for morsel in given.values())
+    assert {morsel["samesite"].lower() for morsel in given.values()} == {"lax"}
+    assert given["idp"]["httponly"]
+    assert given["idp-accounts"]["httponly"]
 
 
 @pytest.mark.parametrize("issuer", [ISSUER, PLAIN])
-def test_taking_the_cookie_away_names_it_with_the_same_attributes(issuer: str):
+def test_taking_the_cookies_away_names_them_with_the_same_attributes(issuer: str):
     given, taken = Response(), Response()
     cookies = Cookies(issuer=issuer, csrf_key=KEY)
-    cookies.set_session(given, "a-token")
+    cookies.set_session(given, "a-token", ["b-token"])
     cookies.clear_session(taken)
-    (name, before), (cleared, after) = set_cookie(given), set_cookie(taken)
-    assert cleared == name
-    assert after.value == ""
-    assert after["max-age"] == "0"
-    for attribute in ("path", "domain", "secure", "httponly", "samesite"):
-        assert after[attribute] == before[attribute]
+    before, after = set_cookies(given), set_cookies(taken)
+    assert before.keys() == after.keys()
+    gone = [name for name, morsel in after.items() if (morsel.value, morsel["max-age"]) == ("", "0")]
+    assert len(gone) == 2
+    for name in after:
+        for attribute in ("path", "domain", "secure", "httponly", "samesite"):
+            assert after[name][attribute] == before[name][attribute]
 
 
 def test_the_session_is_read_from_its_own_cookie_only(cookies: Cookies):
     assert cookies.session(sent("__Host-idp=a-token; idp=planted; x=y")) == "a-token"
     # What plain http or a subdomain could set does not sign anybody in.
-    assert cookies.session(sent("idp=planted")) is None
-    assert cookies.session(sent()) is None
+    planted = sent("idp=planted; idp-accounts=planted; idp-state=planted")
+    assert (cookies.session(planted), cookies.others(planted), cookies.browser_state(planted)) == (None, (), None)
+    assert (cookies.session(sent()), cookies.others(sent()), cookies.browser_state(sent())) == (None, (), None)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("a", ("a",)),
+        ("a.b.c.d", ("a", "b", "c", "d")),
+        ("", ()),
+        ("...", ()),
+        (".a..b.", ("a", "b")),
+        ("a.a.b.a", ("a", "b")),
+        (".".join(f"c{number}" for number in range(20)), ("c0", "c1", "c2", "c3")),
+        ("." * 5000 + "a", ()),
+    ],
+)
+def test_of_further_accounts_no_more_are_looked_at_than_we_would_have_set(
+    cookies: Cookies, value: str, read: tuple[str, ...]
+):
+    assert cookies.others(sent(f"__Host-idp-accounts={value}")) == read
+
+
+def test_whoever_signs_in_becomes_active_beside_those_who_stay(cookies: Cookies):
+    alice, bob = stored("a", "u_alice"), stored("b", "u_bob")
+    response = Response()
+    cookies.sign_in(response, sent("__Host-idp=a; __Host-idp-accounts=b.dead"), "new", [bob, alice])
+    after = browser_of(response)
+    assert (cookies.session(after), cookies.others(after)) == ("new", ("b", "a"))
+
+
+def test_switching_exchanges_the_cookies_and_signing_one_out_leaves_the_rest(cookies: Cookies):
+    alice, bob, carol = stored("a", "u_alice"), stored("b", "u_bob"), stored("c", "u_carol")
+    before = "__Host-idp=a; __Host-idp-accounts=b.c"
+    accounts = Accounts(alice, (bob, carol))
+    for kept, active, others in (
+        (accounts.with_active(carol), "c", ("a", "b")),
+        (accounts.without("s_u_bob"), "a", ("c",)),
+        (accounts.without("s_u_alice"), None, ("b", "c")),
+        (accounts.without("s_u_alice").without("s_u_bob").without("s_u_carol"), None, ()),
+    ):
+        response = Response()
+        cookies.set_accounts(response, sent(before), kept)
+        after = browser_of(response, before)
+        assert (cookies.session(after), cookies.others(after)) == (active, others)
+
+
+# ── The state that scripts may watch ────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(("issuer", "secure", "site"), [(ISSUER, True, "none"), (PLAIN, "", "lax")])
+def test_the_state_is_readable_by_script_and_under_https_in_frames_session_management_s3_2(
+    issuer: str, secure: bool | str, site: str
+):
+    response = Response()
+    cookies = Cookies(issuer=issuer, csrf_key=KEY)
+    cookies.set_session(response, "a-token")
+    name, morsel = next(item for item in set_cookies(response).items() if item[0].endswith("idp-state"))
+    assert (morsel["secure"], morsel["httponly"], morsel["samesite"]) == (secure, "", site)
+    assert len(morsel.value) == 43
+    assert "a-token" not in morsel.value
+    assert cookies.browser_state(sent(f"{name}={morsel.value}")) == morsel.value
+
+
+def test_the_state_changes_when_somebody_signs_in_out_or_to_another_account_session_management_s3_2(cookies: Cookies):
+    alice, bob = stored("a", "u_alice"), stored("b", "u_bob")
+    request = sent("__Host-idp=a; __Host-idp-accounts=b")
+    responses = [Response() for _ in range(5)]
+    cookies.set_session(responses[0], "a")
+    cookies.sign_in(responses[1], request, "c", [alice])
+    cookies.set_accounts(responses[2], request, Accounts(bob, (alice,)))
+    cookies.set_accounts(responses[3], request, Accounts(None, (alice,)))
+    cookies.clear_session(responses[4])
+    assert len({set_cookies(response)["__Host-idp-state"].value for response in responses}) == 5
+
+
+def test_a_browser_without_the_state_gets_it_once_somebody_is_signed_in(cookies: Cookies):
+    alice = stored("a", "u_alice")
+    for accounts, given in (
+        (Accounts(None), False),
+        (Accounts(alice, browser_state="known"), False),
+        (Accounts(alice), True),
+        (Accounts(None, (alice,)), True),
+    ):
+        response = Response()
+        cookies.set_missing_state(response, accounts)
+        assert bool(set_cookies(response)) is given
 
 
 # ── Forms ───────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from idp.protocol.errors import InvalidRequest
 from idp.protocol.parameters import Parameters
-from idp.web.forms import read_body, read_form, read_query
+from idp.web.forms import read_body, read_form, read_query, remembered_parameters
 from tests.support.requests import make_request
 
 FORM = "application/x-www-form-urlencoded"
@@ -24,6 +24,22 @@ def posted(*chunks: bytes, content_type: str | None = FORM, limit: int = 65536) 
 
 def query(raw: bytes) -> Parameters:
     return read_query(make_request(query=raw))
+
+
+# ── Remembering ────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_what_was_read_is_remembered_and_of_two_of_a_name_the_first():
+    request = make_request(
+        "POST",
+        headers={"Content-Type": FORM},
+        query=b"interaction=a&x=query&y=1&y=1",
+        body=[b"x=form&csrf=b&z=1&z=1"],
+        max_body_bytes=1000,
+    )
+    assert remembered_parameters(request).values == {}
+    read_query(request)
+    await read_form(request)
+    assert remembered_parameters(request).values == {"interaction": "a", "x": "query", "y": "1", "csrf": "b", "z": "1"}
+    assert remembered_parameters(request).repeated == {"y", "z"}
 
 
 # ── Queries ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,17 +14,26 @@ import pytest
 from jinja2 import UndefinedError
 from starlette.applications import Starlette
 
-from idp.web.pages import Pages, StaticFiles
+from idp.web.pages import Pages, StaticFiles, allow_frames
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 STATIC = Path(__file__).parents[2] / "idp" / "web" / "static"
 EVIL = """<script>alert(1)</script>"' onload='alert(1)' {{ 7 * 7 }} %(x)s"""
 
 
+def account(text: str, minutes: int) -> dict[str, Any]:
+    at = datetime(2026, 11, 20, 9, 0, 12, tzinfo=UTC)
+    return {"sid": f"{text}{minutes}", "name": text, "label": f"also {text}", "at": at, "minutes": minutes}
+
+
 def everything(text: str) -> dict[str, dict[str, Any]]:
     """Each page with all that it can show, `text` in every place that holds a text."""
     accounts = [(text, text, text)]
     form = {"csrf": text, "action": text}
+    at = datetime(2026, 11, 20, 9, 0, 12, tzinfo=UTC)
+    rows = [(text, [(text, False), (text, True)])]
+    ages = (0, 1, 59, 60, 120, 1440, 10_000)
+    signed_in = [account(text, minutes) for minutes in ages]
     return {
         "login.html": {
             **form,
@@ -32,8 +41,18 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "identifier": text,
             "error": text,
             "notice": text,
+            "choose_account_url": text,
             "demo_accounts": accounts,
         },
+        "select_account.html": {
+            **form,
+            "accounts": signed_in,
+            "active_sid": signed_in[0]["sid"],
+            "client_name": text,
+            "add_account_url": text,
+            "error": text,
+        },
+        "form_post.html": {"action": text, "host": text, "params": {text: text, "state": text}},
         "consent.html": {
             **form,
             "client": SimpleNamespace(name=text, host=text, uri=f"https://{text}"),
@@ -47,12 +66,30 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "who": text,
             "code": text,
             "reference": text,
-            "at": datetime(2026, 11, 20, 9, 0, 12, tzinfo=UTC),
-            "details": [(text, [(text, False), (text, True)])],
+            "at": at,
+            "details": rows,
+            "explained": True,
         },
-        "signed_out.html": {},
-        "logout_confirm.html": {**form, "client_name": text, "user_label": text},
-        "home.html": {"user_label": text, "demo": accounts, "rp_url": text},
+        "explain.html": {
+            "ticket": SimpleNamespace(
+                refusal=SimpleNamespace(error=text, reference=text, created_at=at),
+                explanation=SimpleNamespace(description=text),
+            ),
+            "cause": f"Why: {text}",
+            "compared": [(text, text, rows), (text, text, rows)],
+            "jwts": [(text, rows, [text]), (text, rows, [])],
+            "request_rows": rows,
+        },
+        "signed_out.html": {
+            "applications": [text],
+            "frames": [text, f"https://{text}"],
+            "location": text,
+            "automatic": True,
+            "client_name": text,
+            "remaining": [text],
+        },
+        "logout_confirm.html": {**form, "client_name": text, "user_labels": [text]},
+        "home.html": {**form, "user_label": text, "others": signed_in, "demo": accounts, "rp_url": text},
         "setup.html": {
             **form,
             "errors": {"email": text, "name": text, "password": text, "": text},
@@ -66,11 +103,27 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
 def nothing_optional() -> dict[str, dict[str, Any]]:
     """Each page with only what it must have."""
     absent: dict[str, dict[str, Any]] = {
-        "login.html": {"client_name": None, "identifier": "", "error": None, "notice": None, "demo_accounts": []},
+        "login.html": {
+            **dict.fromkeys(("client_name", "error", "notice", "choose_account_url")),
+            "identifier": "",
+            "demo_accounts": [],
+        },
+        "select_account.html": {
+            "accounts": [account("text", 0)],
+            "active_sid": None,
+            "client_name": None,
+            "error": None,
+        },
+        "form_post.html": {"params": {}},
         "consent.html": {"client": SimpleNamespace(name="App", host="app.example", uri=None), "items": []},
-        "error.html": {"details": []},
-        "logout_confirm.html": {"client_name": None},
-        "home.html": {"user_label": None, "demo": [], "rp_url": None},
+        "error.html": {"details": [], "explained": False},
+        "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
+        "signed_out.html": {
+            **dict.fromkeys(("applications", "frames", "remaining"), ()),
+            **dict.fromkeys(("location", "automatic", "client_name")),
+        },
+        "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"]},
+        "home.html": {"user_label": None, "others": [], "csrf": None, "demo": [], "rp_url": None},
         "setup.html": {"errors": {}, "values": {}},
     }
     return {name: {**context, **absent.get(name, {})} for name, context in everything("text").items()}
@@ -122,7 +175,8 @@ every_context = pytest.mark.parametrize("context", sorted(CONTEXTS))
 
 
 def test_every_template_that_is_a_page_is_tested_here():
-    shared = {"layout.html", "macros.html"}
+    # check_session.html is no page for people: nothing in it is ever shown.
+    shared = {"layout.html", "macros.html", "check_session.html"}
     # Folders such as account/ and admin/ belong to the tests of their handlers.
     assert {path.name for path in TEMPLATES.glob("*.html")} - shared == set(NAMES)
 
@@ -217,7 +271,7 @@ def test_a_page_inside_a_transaction_omits_form_action_and_nothing_else(pages: P
 
 @pytest.mark.parametrize(("language", "direction"), [("de", "ltr"), ("ar", "rtl"), ("he-IL", "rtl")])
 def test_a_page_names_its_language_and_direction(pages: Pages, language: str, direction: str):
-    response = pages.render("signed_out.html", language=language)
+    response = pages.render("setup_done.html", language=language)
     assert Page(bytes(response.body).decode()).all("html") == [{"lang": language, "dir": direction}]
 
 
@@ -297,11 +351,104 @@ def test_setup_links_every_problem_to_its_field(pages: Pages):
     assert "Expired." in page.text
 
 
-def test_home_offers_sign_out_only_to_who_is_signed_in(pages: Pages):
-    signed_in = read(pages, "home.html", {"user_label": "ada@example.org", "demo": [], "rp_url": None})
-    signed_out = read(pages, "home.html", {"user_label": None, "demo": [], "rp_url": None})
-    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/logout"]
+def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(pages: Pages):
+    context = CONTEXTS["minimal"]["home.html"]
+    signed_in = read(pages, "home.html", context | {"user_label": "ada@example.org"})
+    signed_out = read(pages, "home.html", context)
+    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/login?add=1", "/logout"]
     assert [link["href"] for link in signed_out.all("a")][1:-1] == ["/login"]
+
+
+def test_each_account_has_a_button_that_chooses_it_and_one_that_signs_it_out_by_name(pages: Pages):
+    accounts = [account("Ada", 0), account("Bea", 60)]
+    page = read(pages, "select_account.html", CONTEXTS["full"]["select_account.html"] | {"accounts": accounts})
+    buttons = [(button["name"], button["value"]) for button in page.all("button")]
+    assert buttons == [("account", "Ada0"), ("sign_out", "Ada0"), ("account", "Bea60"), ("sign_out", "Bea60")]
+    assert "Sign out Ada" in page.text
+    assert "Sign out Bea" in page.text
+
+
+@pytest.mark.parametrize(
+    ("minutes", "text"),
+    [
+        (0, "signed in just now"),
+        (1, "signed in 1 minute ago"),
+        (59, "signed in 59 minutes ago"),
+        (60, "signed in 1 hour ago"),
+        (1439, "signed in 23 hours ago"),
+        (1440, "signed in 1 day ago"),
+        (4000, "signed in 2 days ago"),
+    ],
+)
+def test_an_account_tells_since_when_it_is_signed_in(pages: Pages, minutes: int, text: str):
+    context = CONTEXTS["minimal"]["select_account.html"] | {"accounts": [account("Ada", minutes)]}
+    page = read(pages, "select_account.html", context)
+    assert f"{text}\n" in page.text
+    assert [time["title"] for time in page.all("time")] == ["2026-11-20 09:00 UTC"]
+
+
+def test_form_post_carries_every_parameter_hidden_and_posts_it_with_a_button_too_form_post_s2(pages: Pages):
+    params = {"code": "a-code", "state": 'x"><script>&amp;', "iss": "https://idp.example.org"}
+    context = {"action": "https://app.example/cb?tenant=1&x=2", "host": "app.example", "params": params}
+    page = read(pages, "form_post.html", context)
+    [form] = page.all("form")
+    assert (form["method"], form["action"]) == ("post", context["action"])
+    assert {field["name"]: field["value"] for field in page.all("input")} == params
+    assert {field["type"] for field in page.all("input")} == {"hidden"}
+    assert page.all("script") == [{"src": pages.static.url("form_post.js"), "defer": None}]
+    assert "Continue to app.example" in page.text
+    assert len(page.all("button")) == 1
+
+
+def test_the_signed_out_page_goes_on_by_script_by_itself_and_by_hand(pages: Pages):
+    target = "https://app.example/bye?state=a&b='\""
+    page = read(pages, "signed_out.html", CONTEXTS["full"]["signed_out.html"] | {"location": target})
+    assert page.all("script") == [{"src": pages.static.url("logout.js"), "defer": None}]
+    assert {"http-equiv": "refresh", "content": f"5; url={target}"} in page.all("meta")
+    assert [link["href"] for link in page.all("a") if link.get("id") == "onwards"] == [target]
+
+
+def test_the_signed_out_page_offers_a_way_on_that_nobody_proved_as_a_link_only(pages: Pages):
+    page = read(pages, "signed_out.html", CONTEXTS["full"]["signed_out.html"] | {"automatic": False})
+    assert not page.all("script")
+    assert not [meta for meta in page.all("meta") if "http-equiv" in meta]
+    assert [link["id"] for link in page.all("a") if "id" in link] == ["onwards"]
+
+
+def test_frames_of_applications_cannot_leave_their_frame_or_ask_anything(pages: Pages):
+    frames = ["https://app.example/out?iss=a&sid=b", "https://other.example/out"]
+    page = read(pages, "signed_out.html", CONTEXTS["full"]["signed_out.html"] | {"frames": frames})
+    assert [frame["src"] for frame in page.all("iframe")] == frames
+    for frame in page.all("iframe"):
+        assert (frame["sandbox"], "hidden" in frame) == ("allow-scripts allow-same-origin allow-forms", True)
+
+
+@pytest.mark.parametrize("transaction", [True, False])
+def test_a_page_frames_the_origins_that_it_names_and_no_others(pages: Pages, transaction: bool):
+    response = pages.render("setup_done.html", transaction=transaction)
+    before = response.headers["Content-Security-Policy"]
+    allow_frames(response, ["https://a.example", "http://localhost:9000"])
+    assert response.headers["Content-Security-Policy"] == f"{before}; frame-src https://a.example http://localhost:9000"
+    assert "frame-src" not in before
+    assert "default-src 'none'" in before
+
+
+def test_a_page_without_frames_names_none(pages: Pages):
+    response = pages.render("setup_done.html")
+    allow_frames(response, [])
+    assert "frame-src" not in response.headers["Content-Security-Policy"]
+
+
+def test_what_any_site_may_frame_holds_one_script_and_nothing_to_click_session_management_s3_2(pages: Pages):
+    response = pages.render_frame("check_session.html", cookie=EVIL)
+    page = Page(bytes(response.body).decode())
+    script = {"src": pages.static.url("check_session.js"), "data-cookie": EVIL, "defer": None}
+    assert page.all("script") == [script]
+    assert not {tag for tag, _ in page.elements} - {"html", "head", "meta", "title", "script", "body"}
+    assert response.headers["Content-Security-Policy"] == (
+        "default-src 'none'; script-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors *"
+    )
+    assert "X-Frame-Options" not in response.headers
 
 
 def luminance(colour: str) -> float:
@@ -325,6 +472,7 @@ def luminance(colour: str) -> float:
         ("muted", "soft", 4.5),
         ("accent", "page", 4.5),
         ("accent", "card", 4.5),
+        ("accent", "soft", 4.5),
         ("accent-strong", "card", 4.5),
         ("on-accent", "accent", 4.5),
         ("on-accent", "accent-strong", 4.5),
@@ -346,6 +494,7 @@ def test_colours_stand_out_as_wcag_2_2_s1_4_3_and_s1_4_11_ask(scheme: int, front
     [
         ("base.css", "text/css; charset=utf-8"),
         ("copy.js", "text/javascript; charset=utf-8"),
+        ("form_post.js", "text/javascript; charset=utf-8"),
         ("mark.svg", "image/svg+xml"),
     ],
 )

@@ -10,10 +10,10 @@ from idp.protocol.prompt import Step
 from idp.services.authorization import Ask
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
-from idp.web.responses import redirect
-from idp.web.services import Services, find_signed_in
+from idp.web.responses import deliver, redirect
+from idp.web.services import Services, find_accounts
 
-_PAGES = {Step.LOGIN: "/login", Step.CONSENT: "/consent"}
+_PAGES = {Step.LOGIN: "/login", Step.SELECT_ACCOUNT: "/select-account", Step.CONSENT: "/consent"}
 
 
 @page
@@ -24,22 +24,20 @@ async def authorize(request: Request[Services]) -> Response:
         # It comes from another site, so without our Lax cookie: stored, and continued by a GET of our own.
         handle = await authorization.remember(await read_form(request))
         return redirect(resume_path(handle))
-    signed_in = await find_signed_in(request)
-    return proceed(await authorization.start(read_query(request), signed_in))
+    return proceed(request, await authorization.start(read_query(request), await find_accounts(request)))
 
 
 @page
 async def resume(request: Request[Services]) -> Response:
     """Continue a stored request after the user did something."""
-    signed_in = await find_signed_in(request)
     handle = read_query(request).get("interaction") or ""
-    return proceed(await request.state["authorization"].resume(handle, signed_in))
+    return proceed(request, await request.state["authorization"].resume(handle, await find_accounts(request)))
 
 
-def proceed(outcome: AuthorizationResponse | Ask) -> Response:
+def proceed(request: Request[Services], outcome: AuthorizationResponse | Ask) -> Response:
     """Send the browser to the application, or to the page where the user does something first."""
     if isinstance(outcome, AuthorizationResponse):
-        return redirect(outcome.location)
+        return deliver(request, outcome)
     return redirect(f"{_PAGES[outcome.step]}?{urlencode({'interaction': outcome.handle})}")
 
 

@@ -1,19 +1,23 @@
-"""End session endpoint (OpenID Connect RP-Initiated Logout 1.0 §2)."""
+"""End session endpoint (OpenID Connect RP-Initiated Logout 1.0 §2), with the frames of Front-Channel Logout 1.0 §3."""
 
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.domain.session import Session
 from idp.protocol.parameters import Parameters
+from idp.protocol.session_state import origin_of
 from idp.services.logout import LogoutRequest
-from idp.services.sessions import SignedIn
+from idp.services.sessions import Accounts
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
+from idp.web.pages import allow_frames
 from idp.web.responses import redirect
-from idp.web.services import Services, find_signed_in
+from idp.web.services import Services, find_accounts
 
-# What an application may send; our own form carries it along.
+# What an application may send; our own form carries it along. logout_hint and ui_locales change nothing here.
 _PARAMETERS = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
 
 
@@ -28,21 +32,21 @@ async def logout(request: Request[Services]) -> Response:
             # From an application on another site, so without our Lax cookie: continued by a GET.
             form.check_single()
             return redirect(f"/logout?{urlencode(_carried(form))}")
-        signed_in = await find_signed_in(request)
-        state["cookies"].check_form(request, form.get("csrf"), signed_in)
-        return await _end(request, await state["logout"].check(params, signed_in), signed_in)
-    signed_in = await find_signed_in(request)
-    checked = await state["logout"].check(params, signed_in)
+        accounts = await find_accounts(request)
+        if accounts.all:
+            # Where nobody is signed in any more, as after a second click, there is nothing to protect.
+            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+        return await _end(request, await state["logout"].check(params, accounts), accounts)
+    accounts = await find_accounts(request)
+    checked = await state["logout"].check(params, accounts)
     if checked.decision.confirmed:
-        return await _end(request, checked, signed_in)
-    return _ask(request, checked, params, signed_in)
+        return await _end(request, checked, accounts)
+    return _ask(request, checked, params, accounts)
 
 
-def _ask(
-    request: Request[Services], checked: LogoutRequest, params: Parameters, signed_in: SignedIn | None
-) -> Response:
+def _ask(request: Request[Services], checked: LogoutRequest, params: Parameters, accounts: Accounts) -> Response:
     cookies = request.state["cookies"]
-    csrf, fresh = cookies.form_token(request, signed_in)
+    csrf, fresh = cookies.form_token(request, accounts.active)
     carried = urlencode(_carried(params))
     response = request.state["pages"].render(
         "logout_confirm.html",
@@ -50,18 +54,55 @@ def _ask(
         csrf=csrf,
         action=f"/logout?{carried}" if carried else "/logout",
         client_name=None if checked.client is None else checked.client.client_name,
-        user_label="" if signed_in is None else signed_in.user.label,
+        user_labels=[account.user.label for account in accounts.all],
     )
     cookies.set_form(response, fresh)
     return response
 
 
-async def _end(request: Request[Services], checked: LogoutRequest, signed_in: SignedIn | None) -> Response:
+async def _end(request: Request[Services], checked: LogoutRequest, accounts: Accounts) -> Response:
+    decision = checked.decision
+    return await end_sessions(
+        request,
+        accounts,
+        decision.ending,
+        location=decision.location,
+        automatic=decision.meant and decision.location is not None,
+        client_name=None if checked.client is None else checked.client.client_name,
+    )
+
+
+async def end_sessions(
+    request: Request[Services],
+    accounts: Accounts,
+    ending: Sequence[Session],
+    *,
+    location: str | None,
+    automatic: bool,
+    client_name: str | None,
+) -> Response:
+    """End sessions, and go on to `location`, by way of a page where frames have to tell applications (§3).
+
+    Unless that happens `automatic`ally, the page stays and offers the way on as a link.
+    """
     state = request.state
-    await state["logout"].end(checked, signed_in)
-    location = checked.decision.location
-    response = redirect(location) if location is not None else state["pages"].render("signed_out.html")
-    state["cookies"].clear_session(response)
+    signed_out = await state["logout"].end(ending)
+    for session in ending:
+        accounts = accounts.without(session.id)
+    if automatic and location is not None and not signed_out.frames:
+        response = redirect(location)
+    else:
+        response = state["pages"].render(
+            "signed_out.html",
+            applications=signed_out.applications,
+            frames=signed_out.frames,
+            location=location,
+            automatic=automatic,
+            client_name=client_name,
+            remaining=[account.user.label for account in accounts.all],
+        )
+        allow_frames(response, dict.fromkeys(filter(None, map(origin_of, signed_out.frames))))
+    state["cookies"].set_accounts(response, request, accounts)
     return response
 
 

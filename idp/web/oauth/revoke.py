@@ -9,7 +9,6 @@ from idp.web.cors import preflight
 from idp.web.endpoint import machine_endpoint
 from idp.web.forms import read_form
 from idp.web.oauth.token import readable_by_client
-from idp.web.responses import oauth_error
 from idp.web.services import Services
 
 
@@ -23,6 +22,5 @@ async def revoke(request: Request[Services]) -> Response:
         await request.state["revocation"].revoke(request.headers.get("authorization"), form)
         response = Response(status_code=200, headers={"Cache-Control": "no-store"})
     except OAuthError as error:
-        errors.log_refusal(request, error)
-        response = oauth_error(error)
+        response = await errors.refusal_answer(request, error)
     return await readable_by_client(request, form, response)

@@ -3,14 +3,13 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.protocol.client_authentication import read_client_credentials
 from idp.protocol.errors import OAuthError
 from idp.protocol.parameters import Parameters
 from idp.web import errors
 from idp.web.cors import allow_origin, preflight
 from idp.web.endpoint import machine_endpoint
 from idp.web.forms import read_form
-from idp.web.responses import json_no_store, oauth_error
+from idp.web.responses import json_no_store
 from idp.web.services import Services
 
 
@@ -23,8 +22,7 @@ async def issue(request: Request[Services]) -> Response:
     try:
         response = json_no_store(await request.state["token"].issue(request.headers.get("authorization"), form))
     except OAuthError as error:
-        errors.log_refusal(request, error)
-        response = oauth_error(error)
+        response = await errors.refusal_answer(request, error)
     return await readable_by_client(request, form, response)
 
 
@@ -32,8 +30,5 @@ async def readable_by_client(request: Request[Services], form: Parameters, respo
     """Let a browser application read the answer, success or refusal, from an origin of the client it names."""
     if "origin" not in request.headers:
         return response
-    try:
-        presented = read_client_credentials(request.headers.get("authorization"), form)
-    except OAuthError:
-        return allow_origin(request, response, None)
-    return allow_origin(request, response, await request.state["clients"].find(presented.client_id))
+    authentication = request.state["client_authentication"]
+    return allow_origin(request, response, await authentication.find_named(request.headers.get("authorization"), form))

@@ -11,7 +11,7 @@ from idp.web import errors
 from idp.web.cors import allow_origin, preflight
 from idp.web.endpoint import machine_endpoint
 from idp.web.forms import read_form
-from idp.web.responses import bearer_error, json_no_store
+from idp.web.responses import bearer_error, json_no_store, jwt_no_store
 from idp.web.services import Services
 
 
@@ -23,7 +23,8 @@ async def userinfo(request: Request[Services]) -> Response:
     token = None
     try:
         token = read_bearer_token(request.headers.get("authorization"), await _token_in_body(request))
-        response = json_no_store(await request.state["userinfo"].read(token))
+        answer = await request.state["userinfo"].read(token)
+        response = jwt_no_store(answer) if isinstance(answer, str) else json_no_store(answer)
     except OAuthError as error:
         errors.log_refusal(request, error)
         response = bearer_error(error)

@@ -1,0 +1,277 @@
+"""What applying files would change: files and store compared, section by section, and the diff that shows it.
+
+Labs, memberships, clients and resources are declared whole: what is absent is at its default. Of users only what is
+written is touched, and passwords count on creation only. Sections that stand in no file are left alone.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from idp.domain.client import Client, ClientAuthMethod, ClientSecret
+from idp.domain.lab import Lab, ManagedBy, Membership
+from idp.domain.resource import Resource
+from idp.domain.user import User
+from idp.services.accounts import is_super_admin
+from idp.services.apply_file import ApplyFile, Entry, Fault
+from idp.services.client_input import SECRETLESS, ClientInput
+from idp.services.clients import make_secret, secret_hash
+from idp.services.export import client_document, lab_document, membership_document, resource_document, user_document
+from idp.services.installation import DataKeys
+from idp.store.store import Transaction
+
+ACTOR = "apply"
+
+
+class ChangeKind(StrEnum):
+    """What happens to one thing; the value is the mark in the diff."""
+
+    CREATED = "+"
+    CHANGED = "~"
+    REMOVED = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One line of the diff: `fields` holds old and new values by name, secrets as `***`."""
+
+    kind: ChangeKind
+    noun: str
+    key: str
+    fields: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"{self.kind} {self.noun} {self.key}"]
+        lines += [f"    {name}: {_shown(old)} → {_shown(new)}" for name, (old, new) in self.fields.items()]
+        return "\n".join(lines)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the change for `--json`."""
+        fields = {name: {"old": _jsonable(old), "new": _jsonable(new)} for name, (old, new) in self.fields.items()}
+        return {"change": self.kind.name.lower(), "kind": self.noun, "key": self.key, "fields": fields}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One row to write; `entry` is a new user's, whose password is still to be hashed."""
+
+    change: Change
+    before: Any
+    after: Any
+    entry: Entry[Any] | None = None
+
+
+@dataclass(slots=True)
+class State:
+    """What the store holds, and step by step what it will hold."""
+
+    labs: dict[str, Lab]
+    users: dict[str, User]
+    memberships: dict[tuple[str, str], Membership]
+    clients: dict[str, Client]
+    resources: dict[str, Resource]
+
+    @classmethod
+    async def load(cls, tx: Transaction) -> "State":
+        """Return what the store holds."""
+        return cls(
+            labs={lab.slug: lab for lab in await tx.labs.all()},
+            users={user.id: user for user in await tx.users.all()},
+            memberships={(held.lab_id, held.user_id): held for held in await tx.memberships.all()},
+            clients={client.client_id: client for client in await tx.clients.all()},
+            resources={resource.audience: resource for resource in await tx.resources.all()},
+        )
+
+
+class Plan:
+    """Compares files and store, section by section; later sections see what earlier ones will have done."""
+
+    def __init__(self, state: State, keys: DataKeys, now: datetime) -> None:
+        self._state = state
+        self._keys = keys
+        self._now = now
+        self._ids = {
+            identifier: user.id
+            for user in state.users.values()
+            for identifier in (user.email, user.username)
+            if identifier is not None
+        }
+        self.steps: list[Step] = []
+        self.faults: list[Fault] = []
+        self.warnings: list[Fault] = []
+        self.unchanged = 0
+
+    def compare(self, files: ApplyFile, buried: Sequence[bool], *, issuer: str, prune: bool) -> None:
+        """Find the steps that make the files true; `buried` says for each lab whether its slug was another lab's."""
+        self._labs(files, buried, prune=prune)
+        self._users(files)
+        self._memberships(files, prune=prune)
+        self._clients(files, prune=prune)
+        self._resources(files, issuer=issuer, prune=prune)
+
+    def _labs(self, files: ApplyFile, buried: Sequence[bool], *, prune: bool) -> None:
+        if files.labs is None:
+            return
+        for entry, was_used in zip(files.labs, buried, strict=True):
+            present = self._state.labs.get(entry.given.slug)
+            if present is None and was_used:
+                self.faults.append(entry.fault("slug", "it was a deleted lab's, and slugs are never given out again"))
+                continue
+            lab = entry.given.lab(present, now=self._now, managed_by=ManagedBy.APPLY)
+            self._state.labs[lab.slug] = lab
+            self._step("lab", lab.slug, present, lab, lab_document)
+        listed = {entry.given.slug for entry in files.labs}
+        for lab in list(self._state.labs.values()):
+            if prune and lab.managed_by is ManagedBy.APPLY and lab.slug not in listed:
+                del self._state.labs[lab.slug]
+                for key in [key for key in self._state.memberships if key[0] == lab.id]:
+                    del self._state.memberships[key]
+                self._step("lab", lab.slug, lab, None, lab_document)
+
+    def _users(self, files: ApplyFile) -> None:
+        met: set[str] = set()
+        demoted: Entry[Any] | None = None
+        for entry in files.users or ():
+            ids = {name: self._ids.get(identifier) for name, identifier in _identifiers(entry.given)}
+            found = next((id for id in ids.values() if id is not None), None)
+            for name, id in ids.items():
+                if id is not None and (id != found or id in met):
+                    self.faults.append(entry.fault(name, "it belongs to another account"))
+            present = None if found is None else self._state.users[found]
+            user = entry.given.user(present, now=self._now)
+            met.add(user.id)
+            self._state.users[user.id] = user
+            self._ids |= {identifier: user.id for _, identifier in _identifiers(user)}
+            self._step("user", user.label, present, user, user_document, entry=entry if present is None else None)
+            if present is not None and is_super_admin(present) and not is_super_admin(user):
+                demoted = entry
+        if demoted is not None and not any(map(is_super_admin, self._state.users.values())):
+            self.faults.append(demoted.fault("roles", "it would leave no active super_admin"))
+
+    def _memberships(self, files: ApplyFile, *, prune: bool) -> None:
+        if files.memberships is None:
+            return
+        slugs = {lab.id: lab for lab in self._state.labs.values()}
+        listed = set()
+        for entry in files.memberships:
+            lab = self._state.labs.get(entry.given.lab)
+            user_id = self._ids.get(entry.given.user.lower())
+            if lab is None:
+                self.faults.append(entry.fault("lab", f"there is no lab {entry.given.lab}"))
+            if user_id is None:
+                self.faults.append(entry.fault("user", f"there is no user {entry.given.user}"))
+            if lab is None or user_id is None:
+                continue
+            user = self._state.users[user_id]
+            if (lab.id, user.id) in listed:
+                self.faults.append(entry.fault("user", "it stands there already, by another name"))
+                continue
+            listed.add((lab.id, user.id))
+            present = self._state.memberships.get((lab.id, user.id))
+            membership = entry.given.membership(
+                present, lab, user, now=self._now, granted_by=ACTOR, managed_by=ManagedBy.APPLY
+            )
+            # Only once: files keep the memberships that ended as planned.
+            if membership != present and membership.expires_at is not None and membership.expires_at <= self._now:
+                self.warnings.append(entry.fault("expires_at", "it is in the past: the membership does not count"))
+            self._membership(present, membership, lab, user)
+        for key, held in self._state.memberships.items():
+            if prune and held.managed_by is ManagedBy.APPLY and key not in listed:
+                self._membership(held, None, slugs[held.lab_id], self._state.users[held.user_id])
+
+    def _membership(self, before: Membership | None, after: Membership | None, lab: Lab, user: User) -> None:
+        self._step(
+            "membership",
+            f"{user.label} in {lab.slug}",
+            before,
+            after,
+            lambda membership: membership_document(membership, lab, user),
+        )
+
+    def _clients(self, files: ApplyFile, *, prune: bool) -> None:
+        if files.clients is None:
+            return
+        for entry in files.clients:
+            present = self._state.clients.get(entry.given.client_id)
+            secrets = self._secrets(entry, present)
+            client = entry.given.client(present, secrets=secrets, now=self._now, managed_by=ManagedBy.APPLY)
+            self._state.clients[client.client_id] = client
+            self._step("client", client.client_id, present, client, client_document)
+        listed = {entry.given.client_id for entry in files.clients}
+        for client in list(self._state.clients.values()):
+            if prune and client.managed_by is ManagedBy.APPLY and client.client_id not in listed:
+                del self._state.clients[client.client_id]
+                self._step("client", client.client_id, client, None, client_document)
+
+    def _secrets(self, entry: Entry[ClientInput], present: Client | None) -> tuple[ClientSecret, ...]:
+        given, method = entry.given, entry.given.token_endpoint_auth_method
+        if method in SECRETLESS:
+            return ()
+        # Only this method wants secrets that can be read again: others are not kept so.
+        readable = method is ClientAuthMethod.CLIENT_SECRET_JWT
+        held = () if present is None else present.secrets
+        fitting = [secret for secret in held if secret.sealed or not readable]
+        if given.client_secret is None:
+            if not fitting:
+                text = (
+                    "client_secret_jwt needs it" if readable else "public clients say token_endpoint_auth_method: none"
+                )
+                self.faults.append(entry.fault("client_secret", f"it is missing; {text}"))
+        else:
+            hashed = secret_hash(self._keys, given.client_secret)
+            if not any(secret.hash == hashed and secret.valid(now=self._now) for secret in fitting):
+                return (make_secret(self._keys, given.client_id, method, given.client_secret, self._now),)
+        return held if readable else tuple(replace(secret, sealed=None) for secret in held)
+
+    def _resources(self, files: ApplyFile, *, issuer: str, prune: bool) -> None:
+        if files.resources is None:
+            return
+        for entry in files.resources:
+            given = entry.given
+            if given.audience == issuer:
+                self.faults.append(entry.fault("audience", "it is this server itself, which takes every scope"))
+            if given.client_id is not None and given.client_id not in self._state.clients:
+                self.warnings.append(entry.fault("client_id", "there is no such client: the API cannot introspect yet"))
+            present = self._state.resources.get(given.audience)
+            resource = given.resource(present, now=self._now, managed_by=ManagedBy.APPLY)
+            self._step("resource", resource.audience, present, resource, resource_document)
+        listed = {entry.given.audience for entry in files.resources}
+        for resource in self._state.resources.values():
+            if prune and resource.managed_by is ManagedBy.APPLY and resource.audience not in listed:
+                self._step("resource", resource.audience, resource, None, resource_document)
+
+    def _step(
+        self, noun: str, key: str, before: Any, after: Any, document: Any, *, entry: Entry[Any] | None = None
+    ) -> None:
+        if before == after:
+            self.unchanged += 1
+            return
+        if before is None or after is None:
+            kind = ChangeKind.CREATED if before is None else ChangeKind.REMOVED
+            self.steps.append(Step(Change(kind=kind, noun=noun, key=key), before, after, entry))
+            return
+        fields = _differences(document(before), document(after))
+        if isinstance(before, Client) and before.secrets != after.secrets:
+            fields["client_secret"] = ("***" if before.secrets else None, "***" if after.secrets else None)
+        self.steps.append(Step(Change(kind=ChangeKind.CHANGED, noun=noun, key=key, fields=fields), before, after))
+
+
+def _identifiers(user: Any) -> list[tuple[str, str]]:
+    pairs = (("email", user.email), ("username", user.username))
+    return [(name, identifier) for name, identifier in pairs if identifier is not None]
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    names = dict.fromkeys((*old, *new))
+    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
+
+
+def _jsonable(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=str))
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else json.dumps(value, default=str, ensure_ascii=False)

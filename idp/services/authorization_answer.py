@@ -1,0 +1,135 @@
+"""Answering an authorization request with a code, tokens or both (RFC 6749 §4.1.2 and §4.2.2, OIDC Core §3.2, §3.3)."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from idp.crypto.opaque import hash_token, mint_id, mint_token
+from idp.domain.clock import Clock
+from idp.domain.grant import AuthorizationCode, Grant
+from idp.domain.interaction import Interaction
+from idp.protocol.authorization_request import AuthorizationRequest
+from idp.protocol.authorization_response import AuthorizationResponse, Refused
+from idp.protocol.errors import OAuthError
+from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
+from idp.protocol.session_state import origin_of, session_state
+from idp.services.sessions import SignedIn
+from idp.services.token_issuer import TokenIssuer
+from idp.store.store import Store
+
+# Consent to act while the user is away is asked again after a year at the latest.
+_OFFLINE_GRANT = timedelta(days=366)
+
+
+class InteractionGone(Exception):
+    """The stored request has expired or was answered already, or its handle is wrong; `client_id` where it is known."""
+
+    def __init__(self, client_id: str | None = None) -> None:
+        super().__init__("the interaction is gone")
+        self.client_id = client_id
+
+
+class AuthorizationAnswer:
+    """Makes the grant and what the client gets of it, and commits both before the browser carries them away."""
+
+    def __init__(self, store: Store, issuer: TokenIssuer, clock: Clock) -> None:
+        self._store = store
+        self._issuer = issuer
+        self._clock = clock
+
+    async def give(
+        self,
+        request: AuthorizationRequest,
+        signed_in: SignedIn,
+        interaction: Interaction | None,
+        *,
+        browser_state: str | None,
+    ) -> AuthorizationResponse:
+        """Return the answer; `browser_state` is what session management watches (Session Management §2).
+
+        Raises:
+            InteractionGone: somebody was first with the same request.
+            Refused: the answer cannot be made, such as encrypted for a client whose keys cannot be had.
+        """
+        now = self._clock()
+        grant = _grant(request, signed_in, now)
+        try:
+            params, rows = await self._issue(request, grant, signed_in, now)
+        except OAuthError as error:
+            raise Refused(request.reply, error) from error
+        if interaction is None:
+            await self._store.commit.append(grant, *rows)
+        elif not await self._store.commit.consume(Interaction, interaction.hash, now=now, then=(grant, *rows)):
+            raise InteractionGone(request.client.client_id)
+        origin = origin_of(request.redirect_uri.uri)
+        if browser_state is not None and origin is not None and "openid" in request.scope:
+            params["session_state"] = session_state(
+                client_id=request.client.client_id, origin=origin, browser_state=browser_state, salt=mint_id("salt")
+            )
+        return request.reply.success(**params)
+
+    async def _issue(
+        self, request: AuthorizationRequest, grant: Grant, signed_in: SignedIn, now: datetime
+    ) -> tuple[dict[str, str], Sequence[object]]:
+        client, state = request.client, request.reply.state
+        params: dict[str, str] = {}
+        rows: list[object] = []
+        code = access_token = None
+        if CODE in request.response_type:
+            code = params["code"] = mint_token()
+            rows.append(
+                AuthorizationCode(
+                    hash=hash_token(code),
+                    grant_id=grant.id,
+                    redirect_uri=request.redirect_uri.uri if request.redirect_uri.given else None,
+                    code_challenge=request.code_challenge,
+                    created_at=now,
+                    expires_at=now + self._issuer.times.code,
+                )
+            )
+        if TOKEN in request.response_type:
+            access_token, row = await self._issuer.access_token(
+                client, grant, request.scope, audience=request.resources, now=now
+            )
+            rows.append(row)
+            params |= {
+                "access_token": access_token,
+                "token_type": "Bearer",
+                "expires_in": str(int((row.expires_at - now).total_seconds())),
+                **({"scope": row.scope} if row.scope else {}),
+            }
+        if ID_TOKEN in request.response_type:
+            params["id_token"] = await self._issuer.id_token(
+                client,
+                grant,
+                signed_in.user,
+                # §5.4: with nothing to ask userinfo with, the claims of the scopes stand here.
+                scope=request.scope if request.response_type == {ID_TOKEN} else (),
+                access_token=access_token,
+                code=code,
+                state=state,
+                with_nonce=True,
+                now=now,
+            )
+        return params, rows
+
+
+def _grant(request: AuthorizationRequest, signed_in: SignedIn, now: datetime) -> Grant:
+    session = signed_in.session
+    offline = "offline_access" in request.scope
+    return Grant(
+        id=mint_id("g"),
+        client_id=request.client.client_id,
+        user_id=signed_in.user.id,
+        session_id=session.id,
+        scope=" ".join(request.scope),
+        auth_time=session.auth_time,
+        acr=session.acr,
+        amr=session.amr,
+        nonce=request.nonce,
+        claims=request.claims.document,
+        resources=request.resources,
+        offline=offline,
+        created_at=now,
+        # An offline grant lives as long as its refresh tokens are used; each use is checked against their own end.
+        expires_at=now + _OFFLINE_GRANT if offline else session.expires_at,
+    )

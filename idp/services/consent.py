@@ -1,0 +1,102 @@
+"""Consent (OpenID Connect Core §3.1.2.4): what the page shows, and what was decided on it."""
+
+from dataclasses import dataclass, replace
+
+from idp.domain.audit import AuditAction
+from idp.domain.clock import Clock
+from idp.domain.consent import Consent
+from idp.domain.interaction import Interaction
+from idp.domain.lab import LabMembership
+from idp.protocol.authorization_request import AuthorizationRequest
+from idp.protocol.authorization_response import AuthorizationResponse, Refused
+from idp.protocol.errors import AccessDenied
+from idp.protocol.prompt import consent_tokens
+from idp.services.audit import audit_event
+from idp.services.authorization import Ask, Authorization
+from idp.services.authorization_answer import InteractionGone
+from idp.services.sessions import Accounts, SignedIn
+from idp.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsentPage:
+    """What the consent page shows; `tokens` are scopes and single claims, `given` those already agreed to."""
+
+    request: AuthorizationRequest
+    signed_in: SignedIn
+    memberships: tuple[LabMembership, ...]
+    tokens: tuple[str, ...]
+    given: frozenset[str]
+
+
+class Consents:
+    """Asks users what an application may have, and remembers it."""
+
+    def __init__(self, store: Store, authorization: Authorization, clock: Clock) -> None:
+        self._store = store
+        self._authorization = authorization
+        self._clock = clock
+
+    async def page(self, handle: str, accounts: Accounts) -> ConsentPage | None:
+        """Return what the consent page shows; None when nobody is signed in for this request any more.
+
+        Raises:
+            InteractionGone, UnknownClient, RedirectUriRefused, Refused: as for `Authorization.resume`.
+        """
+        pending = await self._authorization.pending(handle)
+        progress = await self._authorization.progress(pending.request, accounts, pending.interaction)
+        if progress.signed_in is None:
+            return None
+        return ConsentPage(
+            request=progress.request,
+            signed_in=progress.signed_in,
+            memberships=tuple(await self._store.find_memberships(progress.signed_in.user.id)),
+            tokens=consent_tokens(progress.request),
+            given=frozenset(() if progress.consent is None else progress.consent.scopes),
+        )
+
+    async def decide(self, handle: str, accounts: Accounts, *, allowed: bool) -> AuthorizationResponse | Ask:
+        """Take the answer of the consent page and continue.
+
+        Raises:
+            Refused: the user did not allow it; answered by redirect.
+            InteractionGone, UnknownClient, RedirectUriRefused: as for `Authorization.resume`.
+        """
+        pending = await self._authorization.pending(handle)
+        progress = await self._authorization.progress(pending.request, accounts, pending.interaction)
+        if progress.signed_in is not None:
+            if not allowed:
+                await self._deny(pending.interaction, progress.request, progress.signed_in)
+            await self._allow(pending.interaction, progress.request, progress.signed_in)
+        return await self._authorization.resume(handle, accounts)
+
+    async def _deny(self, interaction: Interaction, request: AuthorizationRequest, signed_in: SignedIn) -> None:
+        client_id, now = request.client.client_id, self._clock()
+        event = audit_event(
+            AuditAction.CONSENT_DENIED, actor=signed_in.user.id, target=client_id, now=now, succeeded=False
+        )
+        if not await self._store.commit.consume(Interaction, interaction.hash, now=now, then=[event]):
+            raise InteractionGone(client_id)
+        raise Refused(request.reply, AccessDenied("The user did not allow it."))
+
+    async def _allow(self, interaction: Interaction, request: AuthorizationRequest, signed_in: SignedIn) -> None:
+        client_id, user_id, now = request.client.client_id, signed_in.user.id, self._clock()
+        tokens = consent_tokens(request)
+        async with self._store.write() as tx:
+            # The first consent has no row to lock, and the user may press Allow in two tabs at once.
+            await tx.users.lock(user_id)
+            present = await tx.interactions.lock(interaction.hash)
+            await tx.interactions.save(replace(present, user_id=user_id, consented_at=now))
+            held = await tx.consents.find(user_id, client_id)
+            consent = Consent(
+                user_id=user_id,
+                client_id=client_id,
+                scopes=tokens if held is None else tuple(dict.fromkeys((*held.scopes, *tokens))),
+                created_at=now if held is None else held.created_at,
+                updated_at=now,
+            )
+            await (tx.consents.add(consent) if held is None else tx.consents.save(consent))
+            event = audit_event(
+                AuditAction.CONSENT_GIVEN, actor=user_id, target=client_id, now=now, scopes=list(tokens)
+            )
+            await tx.audit_events.add(event)

@@ -1,0 +1,100 @@
+"""How the values of settings are written; whatever is wrong is refused with a clause that says what is expected."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+_ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+_LIMIT = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
+
+
+def parse_issuer(issuer: str) -> tuple[str, str, int]:
+    """Split an issuer into scheme, host and port (OpenID Connect Discovery §2, narrowed to an origin).
+
+    Raises:
+        ValueError: it is not an origin in its canonical form, or it is plain http beyond loopback.
+    """
+    match = _ISSUER.fullmatch(issuer)
+    if match is None:
+        _, _, rest = issuer.partition("://")
+        if issuer != issuer.lower():
+            raise ValueError("must be in lower case")
+        if rest.endswith("/") and rest.count("/") == 1:
+            raise ValueError("must not end with a slash: leave it out")
+        if any(mark in rest for mark in "/?#@"):
+            raise ValueError("must be scheme, host and port only: leave out user, path, query and fragment")
+        raise ValueError("must be an address such as https://id.example.org or http://localhost:8000")
+    scheme, host, port = match.groups()
+    if scheme == "http" and host not in LOOPBACK:
+        raise ValueError("must use https: plain http is accepted only for localhost, 127.0.0.1 and [::1]")
+    if port is not None and int(port) == _DEFAULT_PORTS[scheme]:
+        raise ValueError(f"must leave out the port {port}, which {scheme} implies: browsers leave it out, too")
+    if port is not None and int(port) > 65535:
+        raise ValueError("must have a port of at most 65535")
+    return scheme, host, int(port) if port else _DEFAULT_PORTS[scheme]
+
+
+def driver_url(url: str) -> str:
+    """Put the async driver into a database URL; its errors never repeat the URL, which may hold a password."""
+    scheme, separator, rest = url.partition("://")
+    dialect, plus, driver = scheme.partition("+")
+    if not separator or dialect not in _DRIVERS or (plus and not driver):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if dialect == "sqlite":
+        if not rest.startswith("/"):
+            raise ValueError("needs three slashes before the file, as in sqlite:///var/idp.db")
+        if rest.partition("?")[0] in {"/", "/:memory:"}:
+            raise ValueError("must name a file, as in sqlite:///var/idp.db: data in memory would be lost")
+    return f"{_DRIVERS[dialect].partition('+')[0]}+{driver}://{rest}" if driver else f"{_DRIVERS[dialect]}://{rest}"
+
+
+def without_password(url: str) -> str:
+    """Return a database URL that is safe to show."""
+    # Greedy up to the last @, because an unescaped password may hold one itself.
+    shown = re.sub(r"(?<=://)([^:/@?]*):.*@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&]*(?:passw|secret)[^=&]*=)[^&]*", r"\1***", shown)
+
+
+def read_items(value: object, what: str) -> list[str]:
+    """The entries of a list, which is comma-separated in the environment."""
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError(f"must be a list of {what}")
+    return [text for item in items if (text := str(item).strip())]
+
+
+def read_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
+    """Read a list of addresses and networks.
+
+    Raises:
+        ValueError: it is none.
+    """
+    networks = []
+    for item in read_items(value, "addresses and networks"):
+        try:
+            networks.append(ip_network(item))
+        except ValueError as error:
+            if "host bits" in str(error):
+                raise ValueError(f"has an address inside a network: write {ip_network(item, strict=False)}") from None
+            raise ValueError("must be addresses or networks such as 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
+    return tuple(networks)
+
+
+def check_limit(limit: str) -> str:
+    """Return a number of requests in a span of time as it is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if _LIMIT.fullmatch(limit) is None:
+        raise ValueError("must be a number per second, minute, hour or day, such as 20/hour")
+    return limit
+
+
+def written(value: object) -> str:
+    """A value as it is written into the environment."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
