@@ -7,10 +7,20 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from idp.outbound.addresses import AllowRule
 from idp.settings import Settings, SettingsError, is_loopback, load_settings
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "correct-horse-battery"
+CERTIFICATE = """\
+-----BEGIN CERTIFICATE-----
+MIHdMIGQoAMCAQICAQEwBQYDK2VwMA0xCzAJBgNVBAMMAkNBMCAXDTIwMDEwMTAw
+MDAwMFoYDzIwOTkwMTAxMDAwMDAwWjANMQswCQYDVQQDDAJDQTAqMAUGAytlcAMh
+AKZx/nX2Eb1qZpVu4mx+kNjFnCOqIdWemYscnMn3J3xzoxMwETAPBgNVHRMBAf8E
+BTADAQH/MAUGAytlcANBAFBXuTjBuycUwYXwnGNDxXRGX5R6voZAfaEO/sKil2eL
+O09aqyyqyjA32MD+S9DbacGDugWAcXfL0oyD993MTwo=
+-----END CERTIFICATE-----
+"""
 
 
 def refusal(environ: dict[str, str], cwd: Path, **overrides: object) -> list[str]:
@@ -212,6 +222,12 @@ def test_a_wrong_value_from_the_environment_is_not_blamed_on_the_file_that_it_ov
         ("IDP_SESSION_IDLE_SECONDS", "604801", "must not be longer than IDP_SESSION_TTL_SECONDS"),
         ("IDP_TRUSTED_PROXIES", "10.0.0.1/8", "has an address inside a network: write 10.0.0.0/8"),
         ("IDP_TRUSTED_PROXIES", "10.0.0.0/8,proxy.example", "must be addresses or networks such as 10.0.0.7"),
+        ("IDP_OUTBOUND_ALLOW", "10.0.0.1/8", "has an address inside a network: write 10.0.0.0/8"),
+        ("IDP_OUTBOUND_ALLOW", "10.0.0.0/8,https://rp.example", "must be host:port, addresses or networks such as"),
+        ("IDP_OUTBOUND_ALLOW", "rp.example", "must be host:port, addresses or networks such as"),
+        ("IDP_OUTBOUND_TIMEOUT_SECONDS", "0", "must be at least 0.1"),
+        ("IDP_OUTBOUND_TIMEOUT_SECONDS", "61", "must be at most 60"),
+        ("IDP_OUTBOUND_MAX_BYTES", "1023", "must be at least 1024"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused_with_what_is_expected(
@@ -225,6 +241,8 @@ def test_a_value_out_of_its_range_is_refused_with_what_is_expected(
     ("toml", "wrong"),
     [
         ("trusted_proxies = 7", "must be a list of addresses and networks"),
+        ("outbound_allow = 7", "must be a list of hosts with port, addresses and networks"),
+        ("outbound_ca_file = 7", "must be a path"),
         ("dynamic_require_pkce = [1]", "must be true or false"),
         ("keys_dir = 7", "must be a path"),
         ("service_name = 7", "must be text"),
@@ -374,6 +392,60 @@ def test_several_workers_are_refused_on_sqlite_and_accepted_on_postgresql(tmp_pa
     assert line.startswith("IDP_WORKERS must be 1: SQLite serves one worker; use PostgreSQL")
     environ = {"IDP_WORKERS": "2", "IDP_DATABASE_URL": "postgresql://h/d"}
     assert load_settings(environ, cwd=tmp_path).workers == 2
+
+
+# ── Requests to other servers ───────────────────────────────────────────────────────────────────────────────────────
+def test_what_may_be_reached_is_read_from_environment_and_file_and_shown_as_it_is_written(tmp_path: Path) -> None:
+    written = "rp.example:8443,127.0.0.1/32,[::1]:9000,10.0.0.0/8"
+    expected = (
+        AllowRule("rp.example", 8443),
+        AllowRule(ip_network("127.0.0.1/32"), None),
+        AllowRule(ip_network("::1/128"), 9000),
+        AllowRule(ip_network("10.0.0.0/8"), None),
+    )
+    settings = load_settings({"IDP_OUTBOUND_ALLOW": "RP.example:8443, 127.0.0.1 ,[::1]:9000,10.0.0.0/8,"}, cwd=tmp_path)
+    assert settings.outbound_allow == expected
+    assert settings.describe()["IDP_OUTBOUND_ALLOW"] == written
+    write_toml(tmp_path, f"outbound_allow = {written.split(',')}")
+    assert load_settings({}, cwd=tmp_path).outbound_allow == expected
+
+
+def test_a_file_of_authorities_is_looked_for_from_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    environ = {"IDP_OUTBOUND_CA_FILE": "ca.pem"}
+    assert load_settings(environ, cwd=tmp_path).outbound_ca_file == tmp_path / "ca.pem"
+    environ = {"IDP_OUTBOUND_CA_FILE": str(tmp_path / "ca.pem")}
+    assert load_settings(environ, cwd=tmp_path / "elsewhere").outbound_ca_file == tmp_path / "ca.pem"
+
+
+@pytest.mark.parametrize("content", ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_file_without_a_certificate_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "ca.pem").write_text(content)
+    assert refusal({"IDP_OUTBOUND_CA_FILE": "ca.pem"}, tmp_path) == [
+        f"IDP_OUTBOUND_CA_FILE: {tmp_path / 'ca.pem'} holds no certificate in PEM form"
+    ]
+
+
+def test_a_missing_file_of_authorities_is_refused_together_with_what_else_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for name in ("gone.pem", "folder"):
+        assert refusal({"IDP_OUTBOUND_CA_FILE": name, "IDP_ISUER": "x"}, tmp_path) == [
+            "IDP_ISUER is not a setting; did you mean IDP_ISSUER?",
+            f"IDP_OUTBOUND_CA_FILE: there is no file {tmp_path / name}; create it or unset the variable",
+        ]
+
+
+def test_a_file_of_authorities_that_cannot_be_read_is_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "ca.pem").write_text(CERTIFICATE)
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", refuse)  # root may read everything
+    assert refusal({"IDP_OUTBOUND_CA_FILE": "ca.pem"}, tmp_path) == [
+        f"IDP_OUTBOUND_CA_FILE: {tmp_path / 'ca.pem'} cannot be read: Permission denied"
+    ]
 
 
 # ── Secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────

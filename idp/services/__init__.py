@@ -6,5 +6,5 @@ clients, which prove themselves to `client_authentication`; `client_keys` are re
 `refresh_token`, `client_credentials`) and `token_issuer` answer `/token`; `userinfo`, `introspection`, `revocation`
 and `logout` are the other endpoints. `accounts`, `labs`, `client_input` (of `client_fields`), `resources`, `apply`
 (of `apply_file` and `apply_plan`) and `export` administer; `setup` makes the first super_admin; `audit` builds
-events; `jobs` runs `sweep`, which deletes what has expired.
+events; `refusals` keeps why something was refused; `jobs` runs `sweep`, which deletes what has expired.
 """

@@ -26,6 +26,7 @@ from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
 from idp.services.sessions import Accounts, SignedIn
 from idp.services.subjects import Subjects
+from idp.store.errors import Conflict
 from idp.store.store import Store
 
 
@@ -216,15 +217,19 @@ class Authorization:
     async def _remember(self, client: Client, params: Parameters) -> str:
         now = self._clock()
         handle = mint_token()
-        await self._store.commit.append(
-            Interaction(
-                hash=hash_token(handle),
-                client_id=client.client_id,
-                params={name: value for name in PARAMETERS if (value := params.get(name)) is not None},
-                created_at=now,
-                expires_at=now + self._interaction_ttl,
-            )
+        interaction = Interaction(
+            hash=hash_token(handle),
+            client_id=client.client_id,
+            params={name: value for name in PARAMETERS if (value := params.get(name)) is not None},
+            created_at=now,
+            expires_at=now + self._interaction_ttl,
         )
+        try:
+            await self._store.commit.append(interaction)
+        except Conflict:
+            # The client was deleted, and is known here only from the cache.
+            self._clients.forget(client.client_id)
+            raise UnknownClient from None
         return handle
 
 

@@ -14,6 +14,7 @@ from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
 from idp.protocol.session_state import origin_of, session_state
 from idp.services.sessions import SignedIn
 from idp.services.token_issuer import TokenIssuer
+from idp.store.errors import Conflict
 from idp.store.store import Store
 
 # Consent to act while the user is away is asked again after a year at the latest.
@@ -47,7 +48,7 @@ class AuthorizationAnswer:
         """Return the answer; `browser_state` is what session management watches (Session Management §2).
 
         Raises:
-            InteractionGone: somebody was first with the same request.
+            InteractionGone: somebody was first with the same request, or the client was deleted.
             Refused: the answer cannot be made, such as encrypted for a client whose keys cannot be had.
         """
         now = self._clock()
@@ -56,14 +57,18 @@ class AuthorizationAnswer:
             params, rows = await self._issue(request, grant, signed_in, now)
         except OAuthError as error:
             raise Refused(request.reply, error) from error
-        if interaction is None:
-            await self._store.commit.append(grant, *rows)
-        elif not await self._store.commit.consume(Interaction, interaction.hash, now=now, then=(grant, *rows)):
-            raise InteractionGone(request.client.client_id)
+        try:
+            if interaction is None:
+                await self._store.commit.append(grant, *rows)
+            elif not await self._store.commit.consume(Interaction, interaction.hash, now=now, then=(grant, *rows)):
+                raise InteractionGone(request.client.client_id)
+        except Conflict:
+            # The client was deleted meanwhile.
+            raise InteractionGone(request.client.client_id) from None
         origin = origin_of(request.redirect_uri.uri)
         if browser_state is not None and origin is not None and "openid" in request.scope:
             params["session_state"] = session_state(
-                client_id=request.client.client_id, origin=origin, browser_state=browser_state, salt=mint_id("salt")
+                client_id=request.client.client_id, origin=origin, browser_state=browser_state, salt=mint_token()
             )
         return request.reply.success(**params)
 

@@ -63,6 +63,9 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     query = {"client_id": "demo", "redirect_uri": f"{world.demo_url}/elsewhere?with=a&query=of&some=length"}
     await page.goto(f"{issuer}/authorize?{urlencode(query)}")
     yield "error"
+    await page.locator("b.nowrap").click()
+    await expect(page.get_by_role("heading", name="Why this was refused")).to_be_visible()
+    yield "explained"
 
 
 @pytest.mark.parametrize("width", [1280, 390])
@@ -79,7 +82,7 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
         if await is_wider_than_the_window(page):
             faults.append(f"{name} is wider than {width} px")
     assert not faults
-    assert len(seen) == 14
+    assert len(seen) == 15
 
 
 async def test_both_colour_schemes_are_there(world: World, new_context: NewContext) -> None:

@@ -112,7 +112,9 @@ async def test_a_failed_authentication_is_invalid_client_and_looks_the_same_what
         await http.post("/token", data={**GRANT, "client_id": "robot", "client_secret": "wrong"}),
         await http.post("/token", data={**GRANT, "client_id": "spa", "client_secret": "any"}),
     ):
-        assert (response.status_code, response.json()) == (401, wrong_secret.json())
+        assert response.status_code == 401
+        # But for the reference, which each refusal has of its own.
+        assert response.json() | {"error_uri": None} == wrong_secret.json() | {"error_uri": None}
 
 
 async def test_credentials_that_cannot_be_read_are_refused_and_never_a_crash(app: App) -> None:

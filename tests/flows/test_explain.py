@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -78,6 +78,17 @@ async def test_a_refusal_by_redirect_carries_its_error_uri_rfc6749_s4_1_2_1(brow
         assert page.status_code == 200
         for told in (error, answer.params["error_description"], "client_id portal"):
             assert told in text_of(page)
+
+
+async def test_the_error_uri_stands_where_the_response_mode_puts_the_answer(app: App, browser: Browser) -> None:
+    params = app.authorization_request(prompt="none")
+    fragment = await app.http().get("/authorize", params={**params, "response_mode": "fragment"})
+    location = urlsplit(fragment.headers["location"])
+    assert location.query == ""
+    assert path_of(dict(parse_qsl(location.fragment))["error_uri"])
+    form = form_of(await browser.request(prompt="none", response_mode="form_post"))
+    assert form.action == "https://portal.example.org/callback"
+    assert path_of(form.fields["error_uri"])
 
 
 async def test_a_refusal_of_a_stored_request_is_explained_with_what_the_application_sent(

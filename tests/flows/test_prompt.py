@@ -1,5 +1,6 @@
 """When people are asked again: prompt, max_age and the two hints (OpenID Connect Core §3.1.2.1)."""
 
+import re
 from typing import Any
 
 from idp.domain.signing_key import SigningAlgorithm
@@ -86,8 +87,9 @@ async def test_prompt_select_account_lets_another_account_be_chosen(app: App, br
 
     page = await browser.request(prompt="select_account")
 
-    assert page.url.path == "/login"
-    tokens = (await app.redeem(await browser.finish(page, user=BOB))).json()
+    assert page.url.path == "/select-account"
+    login = await browser.get(re.search(r'href="(/login\?[^"]*add=1[^"]*)"', page.text)[1].replace("&amp;", "&"))
+    tokens = (await app.redeem(await browser.finish(login, user=BOB))).json()
     assert decoded(tokens["id_token"])[1]["sub"] == BOB_ID
 
 

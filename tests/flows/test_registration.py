@@ -18,7 +18,7 @@ from idp.domain.lab import ManagedBy
 from idp.protocol.registration import MEMBERS
 from idp.services.initial_access_token import InitialAccessTokens
 from tests.outbound.conftest import Authority, Serve
-from tests.support.app import ISSUER, VERIFIER, App, Browser, Start, answer_of, basic, bearer
+from tests.support.app import BOB, ISSUER, VERIFIER, App, Browser, Start, answer_of, basic, bearer
 from tests.support.assertion import jwks, public_jwk
 from tests.support.clock import START
 
@@ -463,6 +463,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("application_type", {"application_type": "service"}),
     ("client_name", {"client_name": " "}),
     ("client_name", {"client_name": "a\0b"}),
+    ("client_name", {"client_name": "\ud800"}),
+    ("contacts", {"contacts": ["\ud800", "\0"]}),
     ("client_name", {"client_name": "x" * 301}),
     ("client_name", {"client_name": {"de": "Name"}}),
     ("client_uri", {"client_uri": "javascript:alert(1)"}),
@@ -474,6 +476,8 @@ FAULTS: list[tuple[str, dict[str, Any]]] = [
     ("jwks", {"jwks": {}}),
     ("jwks", {"jwks": {"keys": []}}),
     ("jwks", {"jwks": {"keys": [{**public_jwk("key-1"), "d": "AAAA"}]}}),
+    ("jwks", {"jwks": {"keys": [{**public_jwk("key-1"), "x5u": "\0"}]}}),
+    ("jwks", {"jwks": {"keys": [{**public_jwk("key-1"), "x5u": "\ud800"}]}}),
     ("jwks_uri", {"jwks": jwks("key-1"), "jwks_uri": "https://app.example.org/jwks"}),
     ("jwks_uri", {"jwks_uri": "http://app.example.org/jwks"}),
     ("token_endpoint_auth_method", {"token_endpoint_auth_method": "private_key_jwt"}),
@@ -508,6 +512,18 @@ async def test_other_metadata_at_fault_are_refused_with_the_member_named_rfc7591
         body = json.dumps({"redirect_uris": [REDIRECT_URI], **metadata}).replace("Infinity", "1e400").encode()
         response = await app.raw("POST", "/clients", headers=[(b"content-type", JSON)], body=[body])
         assert refused(response, 400, "invalid_client_metadata").startswith(member), metadata
+
+
+async def test_a_refused_registration_can_be_explained_without_its_secrets(app: App) -> None:
+    response = await post(app, redirect_uris=["http://a.example/", REDIRECT_URI], client_secret="chosen-4711", jwks={})
+    error_uri = response.json()["error_uri"]
+    assert error_uri.startswith(f"{ISSUER}/explain/")
+    administrator = app.browser()
+    await administrator.sign_in(user=BOB)
+    page = await administrator.get(error_uri)
+    assert page.status_code == 200
+    assert f"http://a.example/ {REDIRECT_URI}" in page.text
+    assert "4711" not in page.text
 
 
 async def test_a_software_statement_is_refused_and_not_ignored_rfc7591_s3_1_1(app: App) -> None:
@@ -812,16 +828,22 @@ async def test_a_sign_in_that_was_begun_before_its_client_was_deleted_is_explain
     asked = {"redirect_uri": REDIRECT_URI, "scope": "openid"}
     consent = await browser.sign_in(await browser.request(registered["client_id"], **asked))
     assert consent.url.path == "/consent"
+    unasked = await register(app)
+    await app.change("clients", [unasked["client_id"]], trusted=True)
+    assert answer_of(await browser.request(unasked["client_id"], **asked)).code
 
     await delete(app, registered)
+    await delete(app, unasked)
 
     # The other node may know the client for five seconds more.
     for page in (
         await browser.submit(consent, decision="allow"),
         await browser.request(registered["client_id"], **asked),
         await other.browser().request(registered["client_id"], **asked),
+        await browser.request(unasked["client_id"], **asked),
     ):
-        assert page.status_code < 500, page.text
+        assert page.status_code == 400, page.text
+        assert "not known here" in page.text or "expired" in page.text
 
 
 async def test_a_token_manages_only_its_own_client_and_all_else_looks_alike_rfc7592_s2_1(app: App) -> None:

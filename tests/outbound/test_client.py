@@ -12,7 +12,7 @@ import pytest
 
 from idp.outbound.addresses import AllowRule
 from idp.outbound.client import Fetched, Outbound, OutboundError
-from tests.outbound.conftest import OTHER_PUBLIC, PUBLIC, Authority, Internet, Peer, Serve
+from tests.outbound.conftest import OTHER_PUBLIC, PUBLIC, Authority, Handler, Internet, Peer, Serve
 
 SECRET = "correct-horse-battery"
 LOOPBACK = [AllowRule.parse("127.0.0.1")]
@@ -48,6 +48,20 @@ async def failure(client: Outbound, peer: Peer, path: str = "/", **limits: int) 
 def answer(body: bytes = b"{}", *fields: str, status: str = "200 OK") -> bytes:
     head = [f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}", "", ""]
     return "\r\n".join(head).encode() + body
+
+
+def pouring(start: bytes, more: bytes) -> Handler:
+    """A handler that says something once and something more without end."""
+
+    async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(start)
+        while not writer.transport.is_closing():
+            writer.write(more)
+            await writer.drain()
+            # To wait until there is room is not to give way, and the caller lives in the same loop.
+            await asyncio.sleep(0)
+
+    return pour
 
 
 # ── What is asked ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -233,25 +247,14 @@ async def test_one_request_may_have_a_limit_of_its_own(client: Outbound, serve: 
 
 
 async def test_an_answer_without_end_is_given_up_at_the_limit(client: Outbound, serve: Serve) -> None:
-    async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-        while True:
-            writer.write(b"1000\r\n" + b"x" * 4096 + b"\r\n")
-            await writer.drain()
-
-    peer = await serve(pour)
+    chunk = b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    peer = await serve(pouring(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", chunk))
     assert "more than 262144 bytes" in await failure(client, peer)
     await peer.left.wait()
 
 
 async def test_headers_without_end_are_given_up(client: Outbound, serve: Serve) -> None:
-    async def pour(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n")
-        while True:
-            writer.write(b"X-Header: " + b"x" * 4096 + b"\r\n")
-            await writer.drain()
-
-    peer = await serve(pour)
+    peer = await serve(pouring(b"HTTP/1.1 200 OK\r\n", b"X-Header: " + b"x" * 4096 + b"\r\n"))
     assert "gave no valid answer" in await failure(client, peer)
     await peer.left.wait()
 
@@ -269,7 +272,7 @@ async def test_an_answer_that_says_it_is_not_compressed_is_read(client: Outbound
 
 
 # ── Time ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-def stalling(said: bytes):
+def stalling(said: bytes) -> Handler:
     """A handler that says so much, and then nothing any more."""
 
     async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -308,14 +311,7 @@ async def test_a_server_that_never_stops_talking_is_left_when_the_time_is_up(
     hasty: Outbound, serve: Serve, start: bytes, drip: bytes
 ) -> None:
     """Every single read is quick: the time is that of the whole request."""
-
-    async def talk(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(start)
-        while True:
-            writer.write(drip)
-            await writer.drain()
-
-    peer = await serve(talk)
+    peer = await serve(pouring(start, drip))
     assert "did not answer within 0.3 seconds" in await failure(hasty, peer, max_bytes=2**40)
     await peer.left.wait()
 

@@ -8,7 +8,8 @@ const unescape = (html) => html.replace(/&(?:amp|lt|gt|#34|#39);/g, (entity) => 
 export class Browser {
   #cookies = new Map();
 
-  // Returns the first address that begins with `stopAt`, signing in and allowing on the way.
+  // Returns what an application at `stopAt` gets, signing in and allowing on the way: the address to which the browser
+  // is sent, with its fragment, or the request that a form makes of the answer (response_mode=form_post).
   async walk(url, { username, password, stopAt }) {
     let response = await this.#get(url);
     for (let step = 0; step < MAX_REDIRECTS; step += 1) {
@@ -16,7 +17,9 @@ export class Browser {
         if (response.location.startsWith(stopAt)) return new URL(response.location);
         response = await this.#get(response.location);
       } else {
-        response = await this.#submit(response, { username, password, decision: "allow" });
+        const { target, body } = this.#fillIn(response, { username, password, decision: "allow" });
+        if (target.href.startsWith(stopAt)) return new Request(target, { method: "POST", body });
+        response = await this.#request(target.href, { method: "POST", body, headers: { origin: target.origin } });
       }
     }
     throw new Error(`more than ${MAX_REDIRECTS} steps, last at ${response.url}`);
@@ -26,17 +29,16 @@ export class Browser {
     return this.#request(url, {});
   }
 
-  async #submit(page, values) {
+  #fillIn(page, values) {
     if (page.status !== 200) throw new Error(`${page.url} answered ${page.status}: ${page.text}`);
-    const [, action, inner] = /<form[^>]* action="([^"]*)"[^>]*>(.*?)<\/form>/s.exec(page.text);
+    const [, action, inner] = /<form[^>]* method="post" action="([^"]*)"[^>]*>(.*?)<\/form>/s.exec(page.text);
     const body = new URLSearchParams();
     for (const [control] of inner.matchAll(/<(?:input|button)\b[^>]*>/g)) {
       const name = /\bname="([^"]*)"/.exec(control)?.[1];
       const value = /\bvalue="([^"]*)"/.exec(control)?.[1];
       if (name && !body.has(name)) body.set(name, values[name] ?? unescape(value ?? ""));
     }
-    const url = new URL(unescape(action), page.url);
-    return this.#request(url.href, { method: "POST", body, headers: { origin: url.origin } });
+    return { target: new URL(unescape(action), page.url), body };
   }
 
   async #request(url, options) {

@@ -7,12 +7,12 @@ import pytest
 from idp.crypto.opaque import hash_token
 from idp.domain.client import ClientStatus
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
-from idp.protocol.errors import InvalidRequest
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Step
 from idp.protocol.redirect_uri import RedirectUriRefused
-from idp.services.authorization import Ask, Authorization, InteractionGone, UnknownClient
-from idp.services.sessions import SignedIn
+from idp.services.authorization import Ask, Authorization, UnknownClient
+from idp.services.authorization_answer import InteractionGone
+from idp.services.sessions import Accounts, SignedIn
 from tests.support.app import ALICE_ID, App, Browser
 
 
@@ -38,7 +38,7 @@ async def test_nobody_signed_in_is_asked_to_and_the_request_waits_under_a_hashed
 ) -> None:
     params = request(app)
 
-    asked = await authorization.start(params, None)
+    asked = await authorization.start(params, Accounts(None))
 
     assert isinstance(asked, Ask)
     assert asked.step is Step.LOGIN
@@ -50,7 +50,7 @@ async def test_nobody_signed_in_is_asked_to_and_the_request_waits_under_a_hashed
 async def test_a_request_that_needs_nothing_is_answered_without_being_stored(
     app: App, authorization: Authorization, alice: SignedIn
 ) -> None:
-    answer = await authorization.start(request(app), alice)
+    answer = await authorization.start(request(app), Accounts(alice))
 
     assert isinstance(answer, AuthorizationResponse)
     async with app.store.read() as tx:
@@ -66,7 +66,7 @@ async def test_eight_continuations_of_one_request_give_one_code(
 ) -> None:
     handle = await authorization.remember(request(app))
 
-    results = await asyncio.gather(*(authorization.resume(handle, alice) for _ in range(8)), return_exceptions=True)
+    results = await asyncio.gather(*(authorization.resume(handle, Accounts(alice)) for _ in range(8)), return_exceptions=True)
 
     assert [type(result) for result in results].count(AuthorizationResponse) == 1
     assert [type(result) for result in results].count(InteractionGone) == 7
@@ -78,7 +78,7 @@ async def test_eight_continuations_of_one_request_give_one_code(
 @pytest.mark.parametrize("handle", ["", "unknown", "\x00", "\udcff", "x" * 9000])
 async def test_an_unknown_handle_is_gone(authorization: Authorization, handle: str) -> None:
     with pytest.raises(InteractionGone):
-        await authorization.resume(handle, None)
+        await authorization.resume(handle, Accounts(None))
 
 
 async def test_a_stored_request_expires(app: App, authorization: Authorization, alice: SignedIn) -> None:
@@ -97,28 +97,13 @@ async def test_a_stored_request_is_checked_against_the_client_as_it_is_now(
     handle = await authorization.remember(request(app))
     await app.change("clients", ["trusted"], response_types=())
     with pytest.raises(Refused) as refused:
-        await authorization.resume(handle, alice)
+        await authorization.resume(handle, Accounts(alice))
     assert refused.value.error.error == "unauthorized_client"
 
     await app.change("clients", ["trusted"], redirect_uris=())
     with pytest.raises(RedirectUriRefused):
-        await authorization.resume(handle, alice)
+        await authorization.resume(handle, Accounts(alice))
 
     await app.change("clients", ["trusted"], status=ClientStatus.DISABLED)
     with pytest.raises(UnknownClient):
-        await authorization.resume(handle, alice)
-
-
-async def test_a_hint_says_whose_it_is_and_the_rest_is_refused(
-    app: App, authorization: Authorization, browser: Browser
-) -> None:
-    tokens = await browser.tokens()
-
-    hint = await authorization.hint(tokens["id_token"])
-
-    assert hint is not None
-    assert (hint.client_id, hint.sub) == ("portal", ALICE_ID)
-    assert await authorization.hint(None) is None
-    for foreign in ("", "x", tokens["access_token"], tokens["id_token"][:-4]):
-        with pytest.raises(InvalidRequest):
-            await authorization.hint(foreign)
+        await authorization.resume(handle, Accounts(alice))

@@ -29,6 +29,9 @@ class Servers(Outbound):
 
     async def get(self, url: str, *, accept: str, max_bytes: int | None = None) -> Fetched:
         self.asked.append(url)
+        # Many clients' sets are kept in memory.
+        assert max_bytes is not None
+        assert max_bytes <= 65_536
         await self.gate.wait()
         answer = self.answers[url]
         if isinstance(answer, OutboundError):
@@ -152,19 +155,29 @@ async def test_each_uri_has_keys_of_its_own(client_keys: ClientKeys, servers: Se
 
 
 async def test_the_cache_stays_small_and_drops_what_was_asked_for_longest_ago(
-    client_keys: ClientKeys, servers: Servers, monkeypatch: pytest.MonkeyPatch
+    client_keys: ClientKeys, servers: Servers, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("idp.services.client_keys._CACHE_SIZE", 3)
-    uris = [f"https://rp.example/{number}" for number in range(5)]
-    for uri in uris:
-        servers.publish("key-1", uri=uri)
-        await kids(client_keys, client=make_client(jwks_uri=uri))
-    servers.asked.clear()
 
-    for uri in reversed(uris):
-        await kids(client_keys, client=make_client(jwks_uri=uri))
+    async def asked_for(*names: str) -> list[str]:
+        servers.asked.clear()
+        for name in names:
+            uri = f"https://rp.example/{name}"
+            servers.publish("key-1", uri=uri, max_age=MAX_AGE)
+            await kids(client_keys, client=make_client(jwks_uri=uri))
+        return [uri.rpartition("/")[2] for uri in servers.asked]
 
-    assert servers.asked == [uris[1], uris[0]]
+    async def fetched_anew(name: str) -> None:
+        clock.advance(PAUSE)
+        await kids(client_keys, "unknown", make_client(jwks_uri=f"https://rp.example/{name}"))
+
+    assert await asked_for("a", "b", "c", "a", "b") == ["a", "b", "c"]
+    # That takes no other's place, and makes it the youngest.
+    await fetched_anew("b")
+    assert await asked_for("a", "b", "c") == []
+    await fetched_anew("a")
+    assert await asked_for("d", "e") == ["d", "e"]
+    assert await asked_for("a", "d", "e", "c") == ["c"]
 
 
 # ── Rotation ────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -39,7 +39,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def service(app: App, grant: Recording, metrics: Metrics) -> TokenService:
-    return TokenService(app.services["client_authentication"], [grant], app.clock, metrics, issuer=app.settings.issuer)
+    return TokenService(app.services["client_authentication"], [grant], app.clock, metrics)
 
 
 ROBOT = basic("robot", secret_of("robot"))["Authorization"]

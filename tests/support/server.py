@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -28,7 +28,7 @@ PASSWORD = "correct-horse-battery"
 ADMIN = "admin@example.org"
 START_SECONDS = 60
 STOP_SECONDS = 30
-_PEOPLE = 50
+_PEOPLE = 100
 # Small: what these tests are about is not the hash.
 _CHEAP_PASSWORDS = {"IDP_ARGON2_MEMORY_KIB": "1024", "IDP_ARGON2_TIME_COST": "1"}
 
@@ -40,12 +40,17 @@ class Provider:
     issuer: str
     log: Path
     numbers: Iterator[int]
+    env: Mapping[str, str]
 
     def new_person(self) -> str:
         """Return the email of somebody who never signed in before: an admin in Biology, a viewer in Chemistry."""
         number = next(self.numbers)
         assert number < _PEOPLE, "the tests need more people"
         return _email(number)
+
+    def idp(self, *arguments: str) -> str:
+        """Run a command beside the server and return what it printed."""
+        return _run(*arguments, folder=self.log.parent, env=self.env)
 
     def setup_link(self) -> str:
         """Return the address that the server printed for creating the first super_admin."""
@@ -58,32 +63,31 @@ def listen() -> socket.socket:
     return socket.create_server(("127.0.0.1", 0))
 
 
-def url_of(listener: socket.socket) -> str:
-    return f"http://localhost:{listener.getsockname()[1]}"
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
+    return f"{scheme}://localhost:{listener.getsockname()[1]}"
 
 
 @contextmanager
-def provider(folder: Path, database_url: str, *, clients: list[dict[str, Any]]) -> Iterator[Provider]:
+def provider(
+    folder: Path, database_url: str, *, clients: list[dict[str, Any]], settings: Mapping[str, str] = {}
+) -> Iterator[Provider]:
     """Set up a store and serve it until the end of the block; the exit must be clean."""
     issuer = f"http://localhost:{_free_port()}"
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("IDP_")}
     env = inherited | _CHEAP_PASSWORDS
     env |= {"IDP_ISSUER": issuer, "IDP_DATABASE_URL": database_url, "IDP_KEYS_DIR": str(folder / "keys")}
-    env["PYTHONPATH"] = str(ROOT)
+    env |= {"PYTHONPATH": str(ROOT), **settings}
     (folder / "keys").mkdir(mode=0o700)
     # JSON is YAML, too.
     (folder / "apply.yaml").write_text(json.dumps(_people_and_labs() | {"clients": clients}))
     for command in (["init"], ["apply", "apply.yaml"]):
-        done = subprocess.run(
-            _idp(*command), cwd=folder, env=env, capture_output=True, text=True, timeout=START_SECONDS
-        )
-        assert done.returncode == 0, f"idp {command[0]} failed:\n{done.stdout}{done.stderr}"
+        _run(*command, folder=folder, env=env)
     log = folder / "server.log"
     with log.open("w") as output:
         process = subprocess.Popen(_idp("serve"), cwd=folder, env=env, stdout=output, stderr=subprocess.STDOUT)
     try:
         until(lambda: _answers(process, issuer, log), seconds=START_SECONDS, what=f"{issuer} answers")
-        yield Provider(issuer, log, count())
+        yield Provider(issuer, log, count(), env)
         process.send_signal(signal.SIGTERM)
         assert process.wait(STOP_SECONDS) == 0, f"the server did not stop cleanly:\n{log.read_text()[-4000:]}"
     finally:
@@ -92,9 +96,10 @@ def provider(folder: Path, database_url: str, *, clients: list[dict[str, Any]]) 
 
 
 @contextmanager
-def served(app: Any, listener: socket.socket) -> Iterator[None]:
-    """Serve an application in a thread until the end of the block."""
-    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, loop="asyncio")
+def served(app: Any, listener: socket.socket, certificate: Path | None = None) -> Iterator[None]:
+    """Serve an application in a thread until the end of the block, with https where a key and certificate are given."""
+    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 5, "loop": "asyncio"}
+    config = uvicorn.Config(app, ssl_certfile=certificate, **options)
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -116,6 +121,14 @@ def until(condition: Callable[[], bool], *, seconds: float, what: str) -> None:
 
 def _idp(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "idp", *arguments]
+
+
+def _run(*arguments: str, folder: Path, env: Mapping[str, str]) -> str:
+    done = subprocess.run(
+        _idp(*arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=START_SECONDS
+    )
+    assert done.returncode == 0, f"idp {arguments[0]} failed:\n{done.stdout}{done.stderr}"
+    return done.stdout
 
 
 def _answers(process: subprocess.Popen[bytes], issuer: str, log: Path) -> bool:

@@ -26,6 +26,16 @@ def account(text: str, minutes: int) -> dict[str, Any]:
     return {"sid": f"{text}{minutes}", "name": text, "label": f"also {text}", "at": at, "minutes": minutes}
 
 
+def described(text: str, **changes: Any) -> dict[str, Any]:
+    """An application as `describe` returns it."""
+    uris = {name: f"https://{text}/{name}" for name in ("uri", "policy_uri", "tos_uri")}
+    return {"name": text, "unverified": True, "logo": f"/logo/{text}.png", **uris, **changes}
+
+
+def unknown_client(name: str) -> dict[str, Any]:
+    return {**dict.fromkeys(described(name)), "name": name}
+
+
 def everything(text: str) -> dict[str, dict[str, Any]]:
     """Each page with all that it can show, `text` in every place that holds a text."""
     accounts = [(text, text, text)]
@@ -37,7 +47,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
     return {
         "login.html": {
             **form,
-            "client_name": text,
+            "client": described(text),
             "identifier": text,
             "error": text,
             "notice": text,
@@ -55,10 +65,11 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
         "form_post.html": {"action": text, "host": text, "params": {text: text, "state": text}},
         "consent.html": {
             **form,
-            "client": SimpleNamespace(name=text, host=text, uri=f"https://{text}"),
+            "client": described(text),
+            "host": text,
             "user_label": text,
             "switch_account_url": text,
-            "items": [(text, text, text), (text, text, "offline_access")],
+            "items": [(text, text, text, False), (text, text, "offline_access", True)],
         },
         "error.html": {
             "title": text,
@@ -89,7 +100,17 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "remaining": [text],
         },
         "logout_confirm.html": {**form, "client_name": text, "user_labels": [text]},
-        "home.html": {**form, "user_label": text, "others": signed_in, "demo": accounts, "rp_url": text},
+        "home.html": {
+            **form,
+            "user_label": text,
+            "applications": [
+                {"name": text, "logo": f"/logo/{text}.png", "uri": f"https://{text}"},
+                {"name": text, "logo": None, "uri": None},
+            ],
+            "others": signed_in,
+            "demo": accounts,
+            "rp_url": text,
+        },
         "setup.html": {
             **form,
             "errors": {"email": text, "name": text, "password": text, "": text},
@@ -104,7 +125,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
     """Each page with only what it must have."""
     absent: dict[str, dict[str, Any]] = {
         "login.html": {
-            **dict.fromkeys(("client_name", "error", "notice", "choose_account_url")),
+            **dict.fromkeys(("client", "error", "notice", "choose_account_url")),
             "identifier": "",
             "demo_accounts": [],
         },
@@ -115,7 +136,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "error": None,
         },
         "form_post.html": {"params": {}},
-        "consent.html": {"client": SimpleNamespace(name="App", host="app.example", uri=None), "items": []},
+        "consent.html": {"client": unknown_client("App"), "items": []},
         "error.html": {"details": [], "explained": False},
         "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
         "signed_out.html": {
@@ -123,7 +144,14 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             **dict.fromkeys(("location", "automatic", "client_name")),
         },
         "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"]},
-        "home.html": {"user_label": None, "others": [], "csrf": None, "demo": [], "rp_url": None},
+        "home.html": {
+            "user_label": None,
+            "applications": [],
+            "others": [],
+            "csrf": None,
+            "demo": [],
+            "rp_url": None,
+        },
         "setup.html": {"errors": {}, "values": {}},
     }
     return {name: {**context, **absent.get(name, {})} for name, context in everything("text").items()}
@@ -234,9 +262,55 @@ def test_the_service_name_is_escaped_too():
 
 @pytest.mark.parametrize("uri", ["javascript:alert(1)", "data:text/html,x", "//evil.example", " https://evil.example"])
 def test_an_application_cannot_place_a_link_that_is_not_a_web_address(pages: Pages, uri: str):
-    context = CONTEXTS["full"]["consent.html"] | {"client": SimpleNamespace(name="App", host="app.example", uri=uri)}
-    page = read(pages, "consent.html", context)
-    assert uri not in [link["href"] for link in page.all("a")]
+    shown = described("App", uri=uri, policy_uri=uri, tos_uri=uri)
+    listed = [{"name": "App", "logo": None, "uri": uri}]
+    for name in ("login.html", "consent.html", "home.html"):
+        page = read(pages, name, CONTEXTS["full"][name] | {"client": shown, "applications": listed})
+        assert uri not in [link["href"] for link in page.all("a")]
+
+
+def test_what_an_application_links_to_learns_nothing_of_the_page_and_gets_no_hold_on_it(pages: Pages):
+    for name in ("login.html", "consent.html", "home.html"):
+        outward = [
+            link for link in read(pages, name, CONTEXTS["full"][name]).all("a") if "https://" in str(link["href"])
+        ]
+        assert outward
+        assert {link["rel"] for link in outward} == {"noopener noreferrer"}
+
+
+@pytest.mark.parametrize("name", ["login.html", "consent.html"])
+def test_policy_and_terms_of_an_application_are_linked_to_where_it_has_them(pages: Pages, name: str):
+    def text(**changes: Any) -> str:
+        return " ".join(
+            read(pages, name, CONTEXTS["full"][name] | {"client": described("App", **changes)}).text.split()
+        )
+
+    assert "Privacy policy · Terms of use of App" in text()
+    assert "Privacy policy of App" in text(tos_uri=None)
+    assert "Terms of use of App" in (only_terms := text(policy_uri=None))
+    assert "Privacy policy" not in only_terms
+    assert "of App" not in text(policy_uri=None, tos_uri=None)
+
+
+@pytest.mark.parametrize("name", ["login.html", "consent.html", "home.html"])
+def test_a_logo_is_shown_from_our_own_origin_and_none_where_there_is_none(pages: Pages, name: str):
+    full, minimal = (read(pages, name, CONTEXTS[kind][name]).all("img") for kind in ("full", "minimal"))
+    assert len(full) == len(minimal) + 1
+    assert all(str(image["src"]).startswith(("/static/", "/logo/")) for image in full)
+    assert {image["alt"] for image in full} == {""}
+
+
+def test_consent_warns_of_an_application_that_nobody_checked(pages: Pages):
+    warned, calm = (
+        read(
+            pages,
+            "consent.html",
+            CONTEXTS["full"]["consent.html"] | {"client": described("App", unverified=unverified)},
+        )
+        for unverified in (True, False)
+    )
+    assert "Nobody at Lab ID has checked this application" in warned.text
+    assert "Nobody" not in calm.text
 
 
 @every_page
@@ -310,7 +384,14 @@ def test_consent_offers_both_decisions_and_marks_lasting_access(pages: Pages):
     page = read(pages, "consent.html", CONTEXTS["full"]["consent.html"])
     decisions = [(button["name"], button["value"]) for button in page.all("button")]
     assert decisions == [("decision", "allow"), ("decision", "deny")]
-    assert [chip["class"] for chip in page.all("span")] == ["chip", "chip warn"]
+    chips = [span["class"] for span in page.all("span") if "chip" in (span.get("class") or "")]
+    assert chips == ["chip", "chip warn"]
+
+
+def test_consent_marks_what_was_agreed_to_before(pages: Pages):
+    items = [("New", "a", "email", False), ("Old", "b", "profile", True)]
+    page = read(pages, "consent.html", CONTEXTS["full"]["consent.html"] | {"items": items})
+    assert " ".join(page.text.split()).count("profile allowed before") == page.text.count("allowed before") == 1
 
 
 def test_the_error_page_marks_the_characters_that_differ_and_nothing_around_them(pages: Pages):
@@ -476,6 +557,7 @@ def luminance(colour: str) -> float:
         ("accent-strong", "card", 4.5),
         ("on-accent", "accent", 4.5),
         ("on-accent", "accent-strong", 4.5),
+        ("text", "warn-soft", 4.5),
         ("warn", "warn-soft", 4.5),
         ("bad", "card", 4.5),
         ("bad", "bad-soft", 4.5),
