@@ -48,7 +48,7 @@ from idp.services.sweep import Sweep
 from idp.services.token import GrantContext, GrantHandler, TokenService
 from idp.services.token_issuer import TokenIssuer, TokenTimes
 from idp.services.userinfo import UserInfo
-from idp.settings import Settings
+from idp.settings import Settings, is_loopback
 from idp.store import migrate
 from idp.store.database import Database
 from idp.store.store import Store
@@ -242,6 +242,7 @@ def _services(
         issuer=issuer,
         policy=settings.dynamic_registration,
         require_pkce=settings.dynamic_require_pkce,
+        on_loopback=is_loopback(issuer),
     )
     return Services(
         store=store,

@@ -67,18 +67,13 @@ def is_safe_uri_text(uri: str) -> bool:
     return bool(uri) and len(uri) <= 2048 and _PRINTABLE.issuperset(uri)
 
 
-def redirect_uri_fault(uri: str, kind: ApplicationType, *, implicit: bool = False) -> str | None:
-    """Return why a URI cannot be registered, as a clause; None when it can (RFC 8252 §7, OIDC Registration §2).
-
-    `implicit` is said of clients that get tokens in the redirect itself: in the browser's address on its way.
-    """
+def redirect_uri_fault(uri: str, kind: ApplicationType) -> str | None:
+    """Return why a URI cannot be registered, as a clause; None when it can (RFC 8252 §7, OIDC Registration §2)."""
     fault = _address_fault(uri)
     if fault is not None:
         return fault
     parts = urlsplit(uri)
     if parts.scheme in _WEB_SCHEMES:
-        if implicit and kind is ApplicationType.WEB and (parts.scheme == "http" or parts.hostname == "localhost"):
-            return "a web application with the implicit grant needs https, and a host other than localhost"
         return None
     if kind is not ApplicationType.NATIVE:
         return "only native applications may use a scheme of their own"

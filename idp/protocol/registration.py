@@ -7,8 +7,9 @@ from enum import StrEnum
 from hmac import compare_digest
 from itertools import islice
 from typing import Any
+from urllib.parse import urlsplit
 
-from idp.domain.client import Client, GrantType
+from idp.domain.client import ApplicationType, Client, GrantType
 from idp.protocol.errors import (
     InvalidClientMetadata,
     InvalidRedirectUri,
@@ -134,6 +135,27 @@ def metadata_refusal(faults: Mapping[str, str]) -> OAuthError:
     text = "; ".join(f"{place}: {fault}" for place, fault in told).replace("§", "section ")
     kind = InvalidRedirectUri if about_redirects else InvalidClientMetadata
     return kind(f"{text}.")
+
+
+def check_implicit_redirects(
+    kind: ApplicationType, grant_types: Sequence[GrantType], redirect_uris: Sequence[str], *, on_loopback: bool
+) -> None:
+    """Check that a web application gets tokens in the redirect itself over https only (OpenID Connect Registration §2).
+
+    `on_loopback` says that this server itself is reached on its own machine alone: there, and nowhere else, localhost
+    is where the applications are.
+
+    Raises:
+        InvalidRedirectUri: a redirect URI is plain http, or names localhost.
+    """
+    if kind is not ApplicationType.WEB or GrantType.IMPLICIT not in grant_types:
+        return
+    for uri in redirect_uris:
+        parts = urlsplit(uri)
+        if parts.scheme != "https" or (parts.hostname == "localhost" and not on_loopback):
+            raise InvalidRedirectUri(
+                "redirect_uris: a web application with the implicit grant needs https, and a host other than localhost."
+            )
 
 
 def check_sector(document: bytes, redirect_uris: Sequence[str]) -> None:

@@ -66,8 +66,7 @@ _MAC_KEY_CHARS = {"HS384": 48, "HS512": 64}
 
 def _check_redirect_uri(uri: str, info: ValidationInfo) -> str:
     kind = info.data.get("application_type")
-    implicit = info.field_name == "redirect_uris" and GrantType.IMPLICIT in info.data.get("grant_types", ())
-    fault = None if kind is None else redirect_uri_fault(uri, kind, implicit=implicit)
+    fault = None if kind is None else redirect_uri_fault(uri, kind)
     if fault is not None:
         raise ValueError(fault)
     return uri
@@ -282,15 +281,20 @@ class ClientInput(Input):
         now: datetime,
         managed_by: ManagedBy = ManagedBy.ADMIN,
     ) -> Client:
-        """Return the client: a new one, or `present` as it is written down here."""
+        """Return the client: a new one, or `present` as it is written down here.
+
+        One that had registered itself no longer manages itself then: its next update would undo what stands here.
+        """
         base = present or Client(
             client_id=self.client_id, client_name="", created_at=now, updated_at=now, managed_by=managed_by
         )
+        if base.self_registered:
+            base = replace(base, managed_by=managed_by, registration_access_token_hash=None)
         metadata = dict(self)
         del metadata["client_secret"]
         metadata["client_name"] = self.client_name or self.client_id[:300]
         client = replace(base, **metadata, secrets=secrets)
-        return client if client == base else replace(client, updated_at=now)
+        return client if client == (present or base) else replace(client, updated_at=now)
 
 
 def _is_public(info: ValidationInfo) -> bool:

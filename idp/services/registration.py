@@ -15,6 +15,7 @@ from idp.protocol.access_token import read_bearer_token
 from idp.protocol.errors import InvalidClientMetadata, InvalidToken, RegistrationClosed
 from idp.protocol.registration import (
     RegistrationPolicy,
+    check_implicit_redirects,
     check_sector,
     check_update,
     client_information,
@@ -57,6 +58,7 @@ class ClientRegistration:
         issuer: str,
         policy: RegistrationPolicy,
         require_pkce: bool,
+        on_loopback: bool,
     ) -> None:
         self._store = store
         self._clients = clients
@@ -67,6 +69,7 @@ class ClientRegistration:
         self._issuer = issuer
         self._policy = policy
         self._require_pkce = require_pkce
+        self._on_loopback = on_loopback
 
     async def admit(self, authorization: str | None) -> str:
         """Return as whom the caller may register a client: the id of an initial access token, or anonymous.
@@ -180,6 +183,9 @@ class ClientRegistration:
             given = ClientInput.read({**metadata, "client_id": client_id})
         except InputRefused as refused:
             raise metadata_refusal({place_text(place): fault for place, fault in refused.faults.items()}) from None
+        check_implicit_redirects(
+            given.application_type, given.grant_types, given.redirect_uris, on_loopback=self._on_loopback
+        )
         if given.sector_identifier_uri is not None:
             await self._check_sector(given.sector_identifier_uri, given)
         return given

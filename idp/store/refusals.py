@@ -1,8 +1,6 @@
 """What was refused, by reference."""
 
-from datetime import datetime
-
-from sqlalchemy import Column, Index, LargeBinary, String, Table, func, select
+from sqlalchemy import Column, Index, LargeBinary, String, Table
 
 from idp.domain.refusal import Refusal
 from idp.store.columns import Instant, metadata
@@ -31,9 +29,3 @@ class Refusals(Repository[Refusal]):
     """Refusals by reference."""
 
     mapping = REFUSALS
-
-    async def count_from(self, address: str | None, *, since: datetime) -> int:
-        """Return how many were kept for an address since a time."""
-        query = select(func.count()).select_from(refusals).where(refusals.c.created_at >= since)
-        query = query.where(refusals.c.address == address if address is not None else refusals.c.address.is_(None))
-        return int((await self.connection.execute(query)).scalar_one())

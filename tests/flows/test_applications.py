@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from idp.domain.audit import AuditAction
+from idp.domain.client import ClientStatus
 from idp.domain.lab import ManagedBy
 from idp.domain.logo import Logo
 from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Browser, Start, add_all, answer_of, form_of
@@ -160,7 +161,7 @@ async def test_an_application_that_need_not_ask_loses_what_it_holds_and_gets_no_
 
 async def test_an_application_that_is_switched_off_can_still_be_withdrawn_from(app: App, browser: Browser) -> None:
     await browser.authorize(scope="openid")
-    await app.change("clients", ["portal"], status="disabled")
+    await app.change("clients", ["portal"], status=ClientStatus.DISABLED)
 
     assert listed(await browser.get(PAGE)) == ["portal"]
     assert "Lab Portal" not in (await browser.get("/")).text

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
+from idp.domain.client import ClientStatus
 from idp.protocol.initiate_login import initiate_login_address
 from tests.support.app import ISSUER, App, Browser, answer_of
 from tests.support.factories import make_client
@@ -83,6 +84,6 @@ async def test_an_application_that_is_switched_off_starts_nothing(app: App, brow
     await app.change("clients", ["portal"], initiate_login_uri=START_URI)
     await browser.authorize(scope="openid")
 
-    await app.change("clients", ["portal"], status="disabled")
+    await app.change("clients", ["portal"], status=ClientStatus.DISABLED)
 
     assert await links(browser) == {}

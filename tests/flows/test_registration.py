@@ -417,7 +417,7 @@ DANGEROUS: list[tuple[Any, dict[str, Any]]] = [
     ([REDIRECT_URI, "https://app.example.org/#"], {}),
     ([REDIRECT_URI, REDIRECT_URI], {}),
     (["http://localhost/callback"], {"response_types": ["id_token"]}),
-    (["https://localhost/callback"], {"response_types": ["id_token"]}),
+    (["https://app.example.org/callback", "http://127.0.0.1/callback"], {"response_types": ["code id_token"]}),
     (["http://app.example.org/callback"], {"application_type": "native"}),
     (["myapp:/callback"], {"application_type": "native"}),
 ]

@@ -76,7 +76,7 @@ async def test_every_account_is_listed_and_the_chosen_one_is_answered_for_withou
     assert (page.status_code, page.url.path) == (200, "/select-account")
     assert "to continue to <b>Lab Portal</b>" in page.text
     assert [text for _, text in listed(page)] == [
-        f"B {BOB} in use · signed in 3 hours ago",
+        f"B {BOB} in use signed in 3 hours ago",
         f"A Alice Liddell {ALICE} signed in 3 hours ago",
     ]
     chosen = sid_of(page, ALICE)

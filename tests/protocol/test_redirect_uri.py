@@ -255,32 +255,6 @@ def test_https_anywhere_and_http_on_loopback_may_be_registered_oidc_registration
     assert redirect_uri_fault(uri, kind) is None
 
 
-@pytest.mark.parametrize(
-    ("uri", "fits"),
-    [
-        (REDIRECT_URI, True),
-        ("https://127.0.0.1:8443/cb", True),
-        ("https://localhost.example.org/cb", True),
-        ("https://localhost/cb", False),
-        ("https://LOCALHOST:8443/cb", False),
-        ("http://127.0.0.1/cb", False),
-        ("http://[::1]:9000/cb", False),
-    ],
-)
-def test_a_web_application_with_the_implicit_grant_has_https_and_another_host_than_localhost_oidc_registration_s2(
-    uri: str, fits: bool
-):
-    assert (redirect_uri_fault(uri, WEB, implicit=True) is None) is fits
-    assert redirect_uri_fault(uri, WEB) is None
-    assert redirect_uri_fault(uri, NATIVE, implicit=True) is None
-
-
-def test_what_else_is_wrong_with_a_uri_stays_wrong_with_the_implicit_grant():
-    assert redirect_uri_fault(f"{REDIRECT_URI}#x", WEB, implicit=True) == "it has a fragment"
-    assert redirect_uri_fault("org.example.app:/cb", WEB, implicit=True) is not None
-    assert redirect_uri_fault("org.example.app:/cb", NATIVE, implicit=True) is None
-
-
 @pytest.mark.parametrize("loopback", [True, False])
 @pytest.mark.parametrize("fragment", [True, False])
 def test_the_address_of_a_clients_server_begins_with_https(loopback: bool, fragment: bool):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from idp.domain.client import Client, ClientAuthMethod, ClientSecret, GrantType, SubjectType
+from idp.domain.client import ApplicationType, Client, ClientAuthMethod, ClientSecret, GrantType, SubjectType
 from idp.protocol.errors import (
     InvalidClientMetadata,
     InvalidRedirectUri,
@@ -18,6 +18,7 @@ from idp.protocol.errors import (
 )
 from idp.protocol.registration import (
     MEMBERS,
+    check_implicit_redirects,
     check_sector,
     check_update,
     client_information,
@@ -256,3 +257,23 @@ def test_nothing_secret_and_no_right_of_a_client_is_told():
     told = client_information(rich)
     assert "hash of" not in str(told)
     assert told.keys() - client_information(plain).keys() == {"default_max_age"}
+
+
+WEB, NATIVE = ApplicationType.WEB, ApplicationType.NATIVE
+IMPLICIT, CODE = (GrantType.AUTHORIZATION_CODE, GrantType.IMPLICIT), (GrantType.AUTHORIZATION_CODE,)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1/cb", "http://[::1]:9000/cb", "https://localhost/cb", "https://LOCALHOST:8443/cb"]
+)
+def test_a_web_application_gets_tokens_in_the_redirect_over_https_and_not_on_localhost_oidc_registration_s2(uri: str):
+    with pytest.raises(InvalidRedirectUri):
+        check_implicit_redirects(WEB, IMPLICIT, [*REDIRECT_URIS, uri], on_loopback=False)
+    check_implicit_redirects(WEB, CODE, [uri], on_loopback=False)
+    check_implicit_redirects(NATIVE, IMPLICIT, [uri], on_loopback=False)
+
+
+def test_where_this_server_itself_is_on_localhost_its_applications_may_be_too():
+    check_implicit_redirects(WEB, IMPLICIT, ["https://localhost:8443/cb"], on_loopback=True)
+    with pytest.raises(InvalidRedirectUri):
+        check_implicit_redirects(WEB, IMPLICIT, ["http://localhost:8443/cb"], on_loopback=True)

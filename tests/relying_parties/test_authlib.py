@@ -12,7 +12,7 @@ from authlib.oidc.core import CodeIDToken
 from joserfc import jwt
 from joserfc.jwk import KeySet
 
-from tests.relying_parties.conftest import AFTER_LOGOUT, ALGORITHMS, CALLBACK, SCOPE, SECRET
+from tests.relying_parties.clients import AFTER_LOGOUT, ALGORITHMS, CALLBACK, SCOPE, SECRET
 from tests.support.forms import FormBrowser
 from tests.support.server import Provider
 

@@ -66,7 +66,9 @@ async def test_eight_continuations_of_one_request_give_one_code(
 ) -> None:
     handle = await authorization.remember(request(app))
 
-    results = await asyncio.gather(*(authorization.resume(handle, Accounts(alice)) for _ in range(8)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(authorization.resume(handle, Accounts(alice)) for _ in range(8)), return_exceptions=True
+    )
 
     assert [type(result) for result in results].count(AuthorizationResponse) == 1
     assert [type(result) for result in results].count(InteractionGone) == 7

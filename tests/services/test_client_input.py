@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from idp.crypto.jose import generate_key
 from idp.domain.audit import AuditAction
 from idp.domain.client import ApplicationType, Client, ClientAuthMethod, GrantType, SubjectType
+from idp.domain.lab import ManagedBy
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.response_type import RESPONSE_TYPES
 from idp.services.client_input import ClientInput, register
@@ -313,16 +314,6 @@ def test_a_client_without_them_has_no_response_type():
     assert client(grant_types=["client_credentials"], response_types=[]).response_types == ()
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1/cb", "http://localhost/cb", "https://localhost:8443/cb"])
-def test_a_web_application_that_gets_tokens_in_the_redirect_has_https_and_a_host_oidc_registration_s2(uri: str):
-    implicit = {"grant_types": ["implicit"], "response_types": ["id_token"]}
-    assert list(faults(redirect_uris=[uri], **implicit)) == ["redirect_uris[0]"]
-    assert client(redirect_uris=[uri]).redirect_uris == (uri,)
-    assert client(redirect_uris=[uri], application_type="native", **implicit).redirect_uris == (uri,)
-    # No token travels in the redirect after signing out.
-    assert client(post_logout_redirect_uris=[uri], **implicit).post_logout_redirect_uris == (uri,)
-
-
 def test_an_unsigned_id_token_never_comes_from_the_authorization_endpoint_oidc_core_s2():
     assert client(id_token_signed_response_alg="none").id_token_signed_response_alg == "none"
     for kind in ("id_token", "code id_token"):
@@ -619,3 +610,10 @@ async def test_an_id_in_use_is_refused(store: Store, clock: FakeClock):
     await register(store, KEYS, clock, raw(), actor="cli")
     with pytest.raises(InputRefused, match="there is a client with this id already"):
         await register(store, KEYS, clock, raw(), actor="cli")
+
+
+def test_a_client_that_registered_itself_is_taken_over_by_who_writes_it_down():
+    own = make_client(managed_by=ManagedBy.REGISTRATION, registration_access_token_hash="hash")
+    taken = ClientInput.read(raw()).client(own, secrets=(), now=START, managed_by=ManagedBy.APPLY)
+    assert (taken.managed_by, taken.registration_access_token_hash) == (ManagedBy.APPLY, None)
+    assert not taken.self_registered

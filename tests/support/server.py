@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from ssl import SSLContext
 from threading import Thread
 from typing import Any
 
@@ -96,10 +97,16 @@ def provider(
 
 
 @contextmanager
-def served(app: Any, listener: socket.socket, certificate: Path | None = None) -> Iterator[None]:
-    """Serve an application in a thread until the end of the block, with https where a key and certificate are given."""
-    options = {"log_config": None, "access_log": False, "timeout_graceful_shutdown": 5, "loop": "asyncio"}
-    config = uvicorn.Config(app, ssl_certfile=certificate, **options)
+def served(app: Any, listener: socket.socket, tls: SSLContext | None = None) -> Iterator[None]:
+    """Serve an application in a thread until the end of the block."""
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=5,
+        loop="asyncio",
+        ssl_context_factory=None if tls is None else lambda _config, _default: tls,
+    )
     server = uvicorn.Server(config)
     thread = Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
@@ -124,9 +131,7 @@ def _idp(*arguments: str) -> list[str]:
 
 
 def _run(*arguments: str, folder: Path, env: Mapping[str, str]) -> str:
-    done = subprocess.run(
-        _idp(*arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=START_SECONDS
-    )
+    done = subprocess.run(_idp(*arguments), cwd=folder, env=env, capture_output=True, text=True, timeout=START_SECONDS)
     assert done.returncode == 0, f"idp {arguments[0]} failed:\n{done.stdout}{done.stderr}"
     return done.stdout
 
