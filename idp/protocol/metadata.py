@@ -50,7 +50,7 @@ def server_metadata(
         "subject_types_supported": [str(kind) for kind in SubjectType],
         "acr_values_supported": list(ACR_VALUES),
         "id_token_signing_alg_values_supported": [*signing_algs, "none"],
-        "userinfo_signing_alg_values_supported": signing_algs,
+        "userinfo_signing_alg_values_supported": [*signing_algs, "none"],
         **{
             f"{answer}_encryption_{part}_values_supported": values
             for answer in ("id_token", "userinfo")

@@ -137,13 +137,13 @@ def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:
         and session is not None
         and interaction.user_id == session.user_id
     )
-    if consented_now:
-        return False
-    if "consent" in request.prompt:
-        return True
-    if request.client.public and is_impersonable(request.redirect_uri):
-        # RFC 8252 §8.6: another program could pose as this client, so neither trust nor a remembered consent is enough.
-        return True
+    if not consented_now:
+        if "consent" in request.prompt:
+            return True
+        if request.client.public and is_impersonable(request.redirect_uri):
+            # RFC 8252 §8.6: another program could pose as this client; neither trust nor an earlier consent is enough.
+            return True
     if request.client.trusted:
         return False
+    # What was agreed to a moment ago is remembered too, unless it was withdrawn since.
     return situation.consent is None or not covers(situation.consent.scopes, consent_tokens(request))

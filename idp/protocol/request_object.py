@@ -20,6 +20,8 @@ UNSIGNED = "none"
 REQUEST_OBJECT_ALGS = (*(str(alg) for alg in SigningAlgorithm), UNSIGNED)
 # What a clock may be fast by.
 _TOLERANCE = timedelta(seconds=10)
+# RFC 9101 §10.8: another JWT of the same client must not be taken for one; JWT is what most libraries write.
+_TYPES = frozenset({"jwt", "oauth-authz-req+jwt"})
 # Members of the JWT that are no parameters (RFC 9101 §4, RFC 7519 §4.1).
 _REGISTERED_CLAIMS = frozenset({"iss", "aud", "exp", "nbf", "iat", "jti", "sub"})
 
@@ -71,6 +73,18 @@ def accepted_algorithms(client: Client, alg: object) -> tuple[str, ...]:
     return tuple(str(known) for known in SigningAlgorithm)
 
 
+def check_type(header: Mapping[str, Any]) -> None:
+    """Check that a JWT does not say that it is something else (RFC 9101 §10.8); the type may be left out (§4).
+
+    Raises:
+        InvalidRequestObject: it does.
+    """
+    typ = header.get("typ", "JWT")
+    # A media type, in whichever case (RFC 7515 §4.1.9).
+    if not isinstance(typ, str) or typ.lower().removeprefix("application/") not in _TYPES:
+        raise InvalidRequestObject("The JWT is no request object: its typ says so.")
+
+
 def merge(client: Client, outer: Parameters, claims: Mapping[str, Any], *, issuer: str, now: datetime) -> Parameters:
     """Return the parameters that count: the object's own, and for the rest those beside it (OpenID Connect Core §6.1).
 
@@ -98,6 +112,9 @@ def merge(client: Client, outer: Parameters, claims: Mapping[str, Any], *, issue
 def _check_claims(client: Client, claims: Mapping[str, Any], *, issuer: str, now: datetime) -> None:
     if claims.get("iss", client.client_id) != client.client_id:
         raise InvalidRequestObject("iss in the request object is not the client_id.")
+    if claims.get("sub") == client.client_id:
+        # RFC 9101 §10.8: so the client proves who it is at the token endpoint, and nothing may serve as both.
+        raise InvalidRequestObject("sub in the request object is the client_id, as in a client assertion.")
     audience = claims.get("aud", issuer)
     if issuer not in (audience if isinstance(audience, list) else [audience]):
         raise InvalidRequestObject("aud in the request object is not this issuer.")
@@ -121,9 +138,16 @@ def _text(name: str, value: object) -> str:
     if isinstance(value, int):
         return str(value)
     if isinstance(value, dict):
-        return json.dumps(value)
+        return _document(value)
     if name in REPEATABLE and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return " ".join(value)
     if value is None:
         return ""
     raise InvalidRequestObject("A parameter in the request object has a value of the wrong type.")
+
+
+def _document(value: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        raise InvalidRequestObject("A parameter in the request object is nested too deeply.") from None

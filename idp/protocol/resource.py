@@ -31,26 +31,44 @@ def check_resources(
     Raises:
         InvalidTarget: one is not registered, or none of its scopes is the client's; which of the two is not told.
     """
-    for uri in requested:
-        if uri == issuer:
-            continue
-        resource = registered.get(uri)
-        if resource is None or set(client.scopes).isdisjoint(resource.scopes):
-            raise InvalidTarget
+    if _available(requested, client, registered, issuer=issuer) != tuple(requested):
+        raise InvalidTarget
     return tuple(requested)
 
 
-def check_granted(requested: Sequence[str], granted: Sequence[str], *, issuer: str) -> tuple[str, ...]:
-    """Return the resources of one access token: those requested, or all that were granted (§2.2).
+def check_granted(
+    requested: Sequence[str],
+    granted: Sequence[str],
+    client: Client,
+    registered: Mapping[str, Resource],
+    *,
+    issuer: str,
+) -> tuple[str, ...]:
+    """Return the resources of one access token: those requested, or all that were granted and are still there (§2.2).
 
     This server itself, which is where userinfo is, always counts as granted.
 
     Raises:
-        InvalidTarget: one was not granted.
+        InvalidTarget: one was not granted; or it was taken away meanwhile, as was all that was granted.
     """
     if not set(requested) <= {issuer, *granted}:
         raise InvalidTarget("The resource is none of those in the authorization request.")
-    return tuple(requested or granted)
+    if requested:
+        return check_resources(requested, client, registered, issuer=issuer)
+    left = _available(granted, client, registered, issuer=issuer)
+    if granted and not left:
+        # Not a token for this server instead: whoever asked for an API would send it there.
+        raise InvalidTarget("None of the resources in the authorization request is registered any more.")
+    return left
+
+
+def _available(
+    uris: Iterable[str], client: Client, registered: Mapping[str, Resource], *, issuer: str
+) -> tuple[str, ...]:
+    scopes = set(client.scopes)
+    return tuple(
+        uri for uri in uris if uri == issuer or (uri in registered and not scopes.isdisjoint(registered[uri].scopes))
+    )
 
 
 def scope_for(

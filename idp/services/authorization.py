@@ -19,6 +19,8 @@ from idp.protocol.errors import InvalidTarget, OAuthError
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
 from idp.protocol.resource import read_resources
+from idp.protocol.response_type import CODE
+from idp.protocol.scope import check_user_scope
 from idp.services.authorization_answer import AuthorizationAnswer, InteractionGone
 from idp.services.clients import Clients
 from idp.services.hints import Hints
@@ -236,11 +238,11 @@ class Authorization:
 def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None) -> AuthorizationRequest:
     """Return the request with what the user gave this client before, where it asks for that (include_granted_scopes).
 
-    Without a code in the answer there is nothing that could outlive the session.
+    The client gets of it what it could ask for itself today.
     """
     if not request.include_granted_scopes or consent is None:
         return request
-    allowed = set(request.client.scopes) - (set() if "code" in request.response_type else {"offline_access"})
-    return replace(
-        request, scope=tuple(dict.fromkeys((*request.scope, *(name for name in consent.scopes if name in allowed))))
-    )
+    # What was agreed to one by one is no scope: it holds a space.
+    earlier = " ".join(name for name in consent.scopes if " " not in name)
+    scope = check_user_scope(request.client, f"{' '.join(request.scope)} {earlier}", code=CODE in request.response_type)
+    return replace(request, scope=scope)

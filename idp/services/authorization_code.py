@@ -11,7 +11,7 @@ from idp.domain.grant import AuthorizationCode, Grant
 from idp.protocol.authorization_code import CodeReplayed, redeem_code
 from idp.protocol.errors import InvalidGrant
 from idp.protocol.parameters import Parameters
-from idp.protocol.resource import check_granted, read_resources
+from idp.protocol.resource import read_resources
 from idp.services.audit import audit_event
 from idp.services.refresh_token import refresh_token_row, user_token_response
 from idp.services.token import GrantContext
@@ -32,6 +32,7 @@ class AuthorizationCodeGrant:
         Raises:
             InvalidRequest: there is no code.
             InvalidGrant: the code does not count, or was used.
+            InvalidTarget: a resource was not granted, or is registered no more.
         """
         issued = await self._store.find_authorization_code(hash_token(params.require("code")))
         if issued is None or issued.grant is None or issued.user is None:
@@ -60,7 +61,7 @@ class AuthorizationCodeGrant:
             grant,
             issued.user,
             scope=grant.scope.split(),
-            audience=check_granted(read_resources(params), grant.resources, issuer=self._issuer.issuer),
+            audience=await self._issuer.audience(client, grant, read_resources(params)),
             refresh_token=refresh_token,
             first=True,
             now=now,

@@ -12,7 +12,7 @@ from idp.domain.user import User
 from idp.protocol.errors import InvalidGrant
 from idp.protocol.parameters import Parameters
 from idp.protocol.refresh_token import RefreshTokenReplayed, Rotation, refresh
-from idp.protocol.resource import check_granted, read_resources
+from idp.protocol.resource import read_resources
 from idp.protocol.scope import check_narrower, still_registered
 from idp.services.audit import audit_event
 from idp.services.token import GrantContext
@@ -36,12 +36,13 @@ class RefreshTokenGrant:
             InvalidRequest: there is no refresh token.
             InvalidGrant: the refresh token does not count.
             InvalidScope: the scope is wider than what was granted.
+            InvalidTarget: a resource was not granted, or is registered no more.
         """
         presented = params.require("refresh_token")
         successor = derive_successor(self._keys.refresh, presented)
         held, grant, user, rotation = await self._decide(presented, successor, client, now)
         scope = still_registered(client, check_narrower(held.scope, params.get("scope")))
-        audience = check_granted(read_resources(params), grant.resources, issuer=self._issuer.issuer)
+        audience = await self._issuer.audience(client, grant, read_resources(params))
         response, row = await user_token_response(
             self._issuer,
             client,

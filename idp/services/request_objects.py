@@ -13,13 +13,12 @@ from idp.protocol.request_object import (
     accepted_algorithms,
     check_present,
     check_request_uri,
+    check_type,
     merge,
 )
 from idp.services.client_keys import ClientKeys, KeysUnavailable
 
 _NAMES = frozenset({"request", "request_uri"})
-# RFC 9101 §10.8: another JWT of the same client must not be taken for one; JWT is what most libraries write.
-_TYPES = frozenset({None, "JWT", "oauth-authz-req+jwt", "application/oauth-authz-req+jwt"})
 
 
 class RequestObjects:
@@ -62,14 +61,19 @@ class RequestObjects:
             raise InvalidRequestUri("The request_uri could not be fetched.", detail=str(error)) from error
         if fetched.status != 200:
             raise InvalidRequestUri("The request_uri could not be fetched.", detail=f"HTTP {fetched.status}")
-        return fetched.body.decode("ascii", "replace").strip()
+        token = fetched.body.decode("ascii", "replace").strip()
+        try:
+            read_unverified(token)
+        except InvalidSignature:
+            # OpenID Connect Core §3.1.2.6: invalid data, such as a page.
+            raise InvalidRequestUri("What the request_uri refers to is no request object.") from None
+        return token
 
     async def _verify(self, client: Client, token: str) -> Verified:
         try:
             header = read_unverified(token).header
             algorithms = accepted_algorithms(client, header.get("alg"))
-            if header.get("typ") not in _TYPES:
-                raise InvalidRequestObject("The JWT is no request object: its typ says so.")
+            check_type(header)
             if algorithms == (UNSIGNED,):
                 return verify_unsecured(token)
             kid = header.get("kid")

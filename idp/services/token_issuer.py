@@ -14,7 +14,7 @@ from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import User
 from idp.protocol import access_token, id_token
 from idp.protocol.claims_request import matching, registered_wishes
-from idp.protocol.resource import scope_for
+from idp.protocol.resource import check_granted, scope_for
 from idp.services.client_encryption import ClientEncryption
 from idp.services.resources import Resources
 from idp.services.signing_keys import SigningKeys
@@ -58,6 +58,15 @@ class TokenIssuer:
         self._encryption = encryption
         self.issuer = issuer
         self.times = times
+
+    async def audience(self, client: Client, grant: Grant, requested: Sequence[str]) -> tuple[str, ...]:
+        """Return for which resources a grant's access token is, judged by what is registered now (RFC 8707 §2.2).
+
+        Raises:
+            InvalidTarget: see `idp.protocol.resource.check_granted`.
+        """
+        known = await self._resources.find_all((*requested, *grant.resources))
+        return check_granted(requested, grant.resources, client, known, issuer=self.issuer)
 
     async def access_token(
         self, client: Client, grant: Grant | None, scope: Sequence[str], *, audience: Sequence[str] = (), now: datetime

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from idp.crypto.jose import unsecured
 from idp.crypto.opaque import hash_token
 from idp.domain.claims import LAB_SCOPES, SCOPE_CLAIMS, lab_claims, user_claims
 from idp.domain.client import Client
@@ -12,6 +13,7 @@ from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import User
 from idp.protocol.claims_request import matching, registered_wishes
 from idp.protocol.errors import InvalidToken
+from idp.protocol.id_token import UNSIGNED
 from idp.protocol.userinfo import check_userinfo_token, userinfo
 from idp.services.client_encryption import ClientEncryption
 from idp.services.clients import Clients
@@ -79,6 +81,9 @@ class UserInfo:
             if client.userinfo_encrypted_response_alg is None:
                 return answer
             return await self._encryption.userinfo(client, json.dumps(answer), signed=False)
-        signer = await self._signing_keys.signer(SigningAlgorithm(alg))
-        signed = signer.sign({**answer, "iss": self._issuer, "aud": client.client_id}, typ=_TYPE)
+        claims = {**answer, "iss": self._issuer, "aud": client.client_id}
+        if alg == UNSIGNED:
+            signed = unsecured(claims, typ=_TYPE)
+        else:
+            signed = (await self._signing_keys.signer(SigningAlgorithm(alg))).sign(claims, typ=_TYPE)
         return await self._encryption.userinfo(client, signed, signed=True)

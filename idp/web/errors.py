@@ -212,7 +212,7 @@ _EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
         403,
         "forged_form",
         "This form cannot be accepted",
-        "It was opened before you signed in or out, comes from another address of this server, or from another site.",
+        "It was opened before you signed in or out or changed to another account, comes from another address of this server, or from another site.",
         "Go back, load the page again and try once more. Cookies must be allowed.",
     ),
     Unavailable: (

@@ -80,7 +80,12 @@ def test_sign_in_then_consent_then_the_answer_oidc_core_s3_1_2():
 def test_who_signed_in_and_consented_within_the_request_is_answered_oidc_core_s3_1_2_4():
     assert step(None, None, WAITING) is Step.LOGIN
     assert step(SIGNED_IN_SINCE, None, WAITING) is Step.CONSENT
-    assert step(SIGNED_IN_SINCE, None, CONSENTED) is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, make_consent(), CONSENTED) is Step.ANSWER
+
+
+def test_a_consent_that_was_withdrawn_since_is_asked_for_again_oidc_core_s3_1_2_4():
+    assert step(SIGNED_IN_SINCE, None, CONSENTED) is Step.CONSENT
+    assert step(SIGNED_IN_SINCE, make_consent(scopes=("openid",)), CONSENTED, prompt="consent") is Step.CONSENT
 
 
 # ── prompt=none ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -198,7 +203,7 @@ def test_max_age_zero_is_the_same_as_prompt_login_oidc_core_s3_1_2_1():
 
 
 def test_a_sign_in_within_the_request_satisfies_max_age_however_long_consent_took_oidc_core_s3_1_2_1():
-    assert step(SIGNED_IN_SINCE, None, CONSENTED, max_age="1", now=NOW) is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, make_consent(), CONSENTED, max_age="1", now=NOW) is Step.ANSWER
 
 
 # ── id_token_hint ───────────────────────────────────────────────────────────────────────────────────────────────────

@@ -14,7 +14,7 @@ from idp.protocol.errors import (
     RequestUriNotSupported,
 )
 from idp.protocol.parameters import Parameters, parse_parameters
-from idp.protocol.request_object import accepted_algorithms, check_present, check_request_uri, merge
+from idp.protocol.request_object import accepted_algorithms, check_present, check_request_uri, check_type, merge
 from tests.support.clock import START
 from tests.support.factories import CLIENT_ID, ISSUER, REDIRECT_URI, make_authorization_params, make_client
 
@@ -192,6 +192,30 @@ def test_client_and_response_type_must_not_differ_from_those_beside_the_object_o
     assert merged({"response_type": "code", "client_id": CLIENT_ID})
     assert merged({"response_type": "id_token code"}, response_type="code id_token")
     assert merged({"response_type": "code"}, response_type=None).get("response_type") == "code"
+
+
+@pytest.mark.parametrize("typ", ["JWT", "jwt", "oauth-authz-req+jwt", "application/oauth-authz-req+JWT"])
+def test_a_type_says_that_it_is_a_request_object_or_nothing_rfc9101_s10_8(typ: str):
+    check_type({"typ": typ})
+    check_type({})
+
+
+@pytest.mark.parametrize("typ", ["at+jwt", "logout+jwt", "client-authentication+jwt", "", None, 7, ["JWT"], {}])
+def test_another_kind_of_jwt_is_no_request_object_rfc9101_s10_8(typ: Any):
+    with pytest.raises(InvalidRequestObject):
+        check_type({"typ": typ})
+
+
+def test_a_client_assertion_is_no_request_object_rfc9101_s10_8():
+    assert "sub" in refused({"iss": CLIENT_ID, "sub": CLIENT_ID, "aud": ISSUER})
+    assert merged({"sub": "u_alice"})
+
+
+def test_an_object_nested_absurdly_deep_is_refused_and_no_crash():
+    claims: dict[str, Any] = {}
+    for _ in range(100_000):
+        claims = {"a": claims}
+    assert "deep" in refused({"claims": claims})
 
 
 @pytest.mark.parametrize("name", ["request", "request_uri"])

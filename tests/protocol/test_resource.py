@@ -1,7 +1,10 @@
 """Resource indicators."""
 
+from collections.abc import Mapping
+
 import pytest
 
+from idp.domain.resource import Resource
 from idp.protocol.errors import InvalidTarget
 from idp.protocol.parameters import parse_parameters
 from idp.protocol.resource import check_granted, check_resources, read_resources, scope_for
@@ -28,13 +31,30 @@ def test_a_client_may_name_this_server_and_apis_of_which_it_has_a_scope_rfc8707_
             check_resources((uri,), CLIENT, KNOWN, issuer=ISSUER)
 
 
+def granted(requested: tuple[str, ...], given: tuple[str, ...], known: Mapping[str, Resource]) -> tuple[str, ...]:
+    client = make_client(scope="openid data:read jobs:run")
+    return check_granted(requested, given, client, known, issuer=ISSUER)
+
+
 def test_at_the_token_endpoint_a_part_of_what_was_granted_may_be_named_rfc8707_s2_2():
-    granted = (DATA.audience, JOBS.audience)
-    assert check_granted((), granted, issuer=ISSUER) == granted
-    assert check_granted((JOBS.audience,), granted, issuer=ISSUER) == (JOBS.audience,)
-    assert check_granted((ISSUER,), granted, issuer=ISSUER) == (ISSUER,)
+    given = (DATA.audience, JOBS.audience)
+    assert granted((), given, KNOWN) == given
+    assert granted((JOBS.audience,), given, KNOWN) == (JOBS.audience,)
+    assert granted((ISSUER,), given, KNOWN) == (ISSUER,)
+    assert granted((), (), KNOWN) == ()
     with pytest.raises(InvalidTarget):
-        check_granted((JOBS.audience,), (DATA.audience,), issuer=ISSUER)
+        granted((JOBS.audience,), (DATA.audience,), KNOWN)
+
+
+def test_what_was_taken_away_since_it_was_granted_is_no_target_rfc8707_s2_2():
+    given, left = (DATA.audience, JOBS.audience), {JOBS.audience: JOBS}
+    assert granted((), given, left) == (JOBS.audience,)
+    assert granted((), (DATA.audience, ISSUER), left) == (ISSUER,)
+    for requested, of in (((DATA.audience,), given), ((), (DATA.audience,))):
+        with pytest.raises(InvalidTarget):
+            granted(requested, of, left)
+    with pytest.raises(InvalidTarget):
+        check_granted((), given, make_client(scope="openid"), KNOWN, issuer=ISSUER)
 
 
 def test_a_token_has_of_its_scope_what_means_something_to_its_audience_rfc8707_s2_2():

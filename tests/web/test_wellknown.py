@@ -39,8 +39,9 @@ async def test_the_metadata_lists_what_is_mounted_and_nothing_else(app: App) -> 
     for url in endpoints.values():
         assert url.startswith(f"{ISSUER}/")
         assert url.removeprefix(ISSUER) in mounted
-    assert metadata["response_types_supported"] == ["code"]
-    assert metadata["grant_types_supported"] == ["authorization_code", "refresh_token", "client_credentials"]
+    assert "registration_endpoint" not in metadata  # closed, as it is by default
+    grants = ["authorization_code", "refresh_token", "client_credentials", "implicit"]
+    assert metadata["grant_types_supported"] == grants
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["authorization_response_iss_parameter_supported"] is True
 
