@@ -51,7 +51,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             | {
                 "scope": "openid",
                 "require_pkce": False,
-                "redirect_uris": [f"{relay_url}/callback", f"{relay_url}/posted"],
+                "redirect_uris": [f"{relay_url}/{path}" for path in ("callback", "posted", "fragment")],
+                "grant_types": ["authorization_code", "implicit"],
+                "response_types": ["code", "id_token", "code id_token"],
             },
         ]
         running = stack.enter_context(provider(folder, f"sqlite:///{folder / 'idp.db'}", clients=clients))
@@ -106,9 +108,16 @@ def _relay(target: str) -> Starlette:
         fields = parse_qsl((await request.body()).decode(), strict_parsing=True)
         return _page("Posted", *(f"<p>{escape(name)}: {escape(value)}" for name, value in fields))
 
+    async def fragment(request: Request) -> HTMLResponse:
+        """Let a script of the application's own show what stands in the fragment."""
+        show = "for (const [name, value] of new URLSearchParams(location.hash.slice(1)))"
+        show += " document.body.append(Object.assign(document.createElement('p'), {textContent: `${name}: ${value}`}))"
+        return _page("Fragment", f"<script>{show}</script>")
+
     return Starlette(
         routes=[
             Route("/callback", callback, methods=["GET", "POST"]),
+            Route("/fragment", fragment),
             Route("/posted", posted, methods=["POST"]),
         ]
     )

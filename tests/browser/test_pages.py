@@ -43,6 +43,9 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     yield "demo: account"
     await page.goto(issuer)
     yield "home, signed in"
+    await page.get_by_role("link", name="What they may use").click()
+    await expect(page.get_by_role("heading", name="Connected applications")).to_be_visible()
+    yield "connected applications"
     await page.goto(f"{issuer}/logout")
     yield "confirm logout"
     await page.get_by_role("button", name="Sign out").click()
@@ -82,7 +85,7 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
         if await is_wider_than_the_window(page):
             faults.append(f"{name} is wider than {width} px")
     assert not faults
-    assert len(seen) == 15
+    assert len(seen) == 16
 
 
 async def test_both_colour_schemes_are_there(world: World, new_context: NewContext) -> None:
