@@ -4,5 +4,6 @@ A request to `/authorize` passes `parameters`, `redirect_uri`, `authorization_re
 `resource`) and `prompt`, which says what the user must still do, and ends in an `authorization_response`. One to
 `/token` passes `client_authentication` or `client_assertion`, then its grant: `authorization_code` or `refresh_token`;
 `access_token` and `id_token` say what is in the tokens. `userinfo`, `introspection` and `logout` judge what comes
-later, `logout_token` and `session_state` tell of it; `metadata` describes the server; `errors` holds every refusal, and `refusal` says what is kept of one.
+later, `logout_token` and `session_state` tell of it; `initiate_login` leads to an application; `metadata` describes the
+server; `errors` holds every refusal, and `refusal` says what is kept of one.
 """

@@ -167,8 +167,7 @@ class Authorization:
             signed_in, hinted = await self._choose(request, accounts, interaction)
             consent = None
             if signed_in is not None:
-                async with self._store.read() as tx:
-                    consent = await tx.consents.find(signed_in.user.id, request.client.client_id)
+                consent = await self._store.find_consent(signed_in.user.id, request.client.client_id)
             request = _with_earlier_scopes(request, consent)
             situation = Situation(
                 session=None if signed_in is None else signed_in.session,

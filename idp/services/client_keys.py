@@ -17,7 +17,8 @@ MIN_AGE = timedelta(minutes=1)
 MAX_AGE = timedelta(hours=1)
 # And how much longer when its server does not answer.
 STALE_FOR = timedelta(hours=1)
-# Anybody can send us tokens with unknown kids; no third party gets more requests out of that than these.
+# Anybody can send us tokens with unknown kids; no third party gets more requests out of that than these. A fetch with
+# another reason does not count, so that a key may be used as soon as it is published.
 PAUSE = timedelta(seconds=30)
 _CACHE_SIZE = 500
 _MAX_BYTES = 65_536
@@ -32,7 +33,13 @@ class _Held:
     asked_at: datetime
     keys: Sequence[Mapping[str, Any]]
     fresh_until: datetime
+    sought_at: datetime | None  # when it was last asked for the sake of an unknown kid, or for one that was not there
     failure: str = ""
+
+    def may_seek(self, now: datetime) -> bool:
+        """Whether an unknown kid is a reason to ask again."""
+        last = self.asked_at if self.failure else self.sought_at
+        return self.asked_at < now and (last is None or now - last >= PAUSE)
 
 
 class ClientKeys:
@@ -67,18 +74,18 @@ class ClientKeys:
         uri = client.jwks_uri
         if client.jwks is not None or uri is None or kid is None:
             return await self.all(client)
-        held = await self._current(client, uri)
-        if not any(jwk.get("kid") == kid for jwk in held.keys) and self._clock() - held.asked_at >= PAUSE:
-            held = await self._ask(uri)
+        held = await self._current(client, uri, kid)
+        if not _bears(held.keys, kid) and held.may_seek(self._clock()):
+            held = await self._ask(uri, kid, seeking=True)
         return self._usable_now(held)
 
-    async def _current(self, client: Client, uri: str) -> _Held:
+    async def _current(self, client: Client, uri: str, kid: str | None = None) -> _Held:
         held, now = self._cache.get(uri), self._clock()
         # Who has just registered a URI has just published there: what came before then is not asked to last.
         if held is None or held.asked_at < client.updated_at <= now:
-            return await self._ask(uri)
+            return await self._ask(uri, kid)
         if now >= held.fresh_until and now - held.asked_at >= PAUSE:
-            return await self._ask(uri)
+            return await self._ask(uri, kid)
         return held
 
     def _usable_now(self, held: _Held) -> Sequence[Mapping[str, Any]]:
@@ -86,31 +93,38 @@ class ClientKeys:
             raise KeysUnavailable(held.failure)
         return held.keys
 
-    async def _ask(self, uri: str) -> _Held:
+    async def _ask(self, uri: str, kid: str | None, *, seeking: bool = False) -> _Held:
         task = self._asking.get(uri)
         if task is None:
-            task = self._asking[uri] = asyncio.create_task(self._fetch(uri))
+            task = self._asking[uri] = asyncio.create_task(self._fetch(uri, kid, seeking=seeking))
             task.add_done_callback(lambda done: self._asking.pop(uri))
         # Others wait for it too: it goes on when this request is cancelled.
         return await asyncio.shield(task)
 
-    async def _fetch(self, uri: str) -> _Held:
-        now = self._clock()
+    async def _fetch(self, uri: str, kid: str | None, *, seeking: bool) -> _Held:
+        now, old = self._clock(), self._cache.get(uri)
+        sought_at = old.sought_at if old else None
         try:
             accept = "application/jwk-set+json, application/json"
             fetched = await self._outbound.get(uri, accept=accept, max_bytes=_MAX_BYTES)
             age = min(max(fetched.max_age or MIN_AGE, MIN_AGE), MAX_AGE)
-            held = _Held(now, _parse(fetched), now + age)
+            keys = _parse(fetched)
+            if seeking or (kid is not None and not _bears(keys, kid)):
+                sought_at = now
+            held = _Held(now, keys, now + age, sought_at)
         except (OutboundError, KeysUnavailable) as error:
-            old = self._cache.get(uri)
             keys, fresh_until = (old.keys, old.fresh_until) if old else ((), now)
-            held = _Held(now, keys, fresh_until, f"jwks_uri: {error}")
+            held = _Held(now, keys, fresh_until, sought_at, f"jwks_uri: {error}")
         self._cache.pop(uri, None)
         if len(self._cache) >= _CACHE_SIZE:
             # The one that was asked longest ago.
             del self._cache[next(iter(self._cache))]
         self._cache[uri] = held
         return held
+
+
+def _bears(keys: Sequence[Mapping[str, Any]], kid: str) -> bool:
+    return any(jwk.get("kid") == kid for jwk in keys)
 
 
 def _parse(fetched: Fetched) -> Sequence[Mapping[str, Any]]:

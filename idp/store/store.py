@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, delete, func, literal_column, sele
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from idp.domain.client import Client
+from idp.domain.consent import Consent
 from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
 from idp.domain.lab import LabMembership
 from idp.domain.session import Session
@@ -17,7 +18,7 @@ from idp.store.audit import AuditEvents
 from idp.store.clients import CLIENTS, Clients, clients
 from idp.store.coalesce import Coalesce
 from idp.store.columns import any_of, many
-from idp.store.consents import Consents
+from idp.store.consents import CONSENTS, Consents, consents
 from idp.store.database import Database
 from idp.store.grants import (
     ACCESS_TOKENS,
@@ -130,6 +131,7 @@ class Store:
         self._memberships = Coalesce(self._memberships_reader())
         self._sessions = Coalesce(self._sessions_reader())
         self._clients = Coalesce(self._clients_reader())
+        self._consents = Coalesce(self._consents_reader())
         self._coalesced: Sequence[Coalesce[Any]] = (
             self._access_tokens,
             self._refresh_tokens,
@@ -137,6 +139,7 @@ class Store:
             self._memberships,
             self._sessions,
             self._clients,
+            self._consents,
         )
 
     @asynccontextmanager
@@ -174,6 +177,10 @@ class Store:
     async def find_client(self, client_id: str) -> Client | None:
         """Return a client."""
         return await self._clients.find(client_id)
+
+    async def find_consent(self, user_id: str, client_id: str) -> Consent | None:
+        """Return what a user agreed to give a client."""
+        return await self._consents.find(_consent_key(user_id, client_id))
 
     async def now(self) -> datetime:
         """Return the database's time, which also shows that it answers.
@@ -237,3 +244,24 @@ class Store:
             return {client.client_id: client for client in map(CLIENTS.from_row, await read_rows(client_ids))}
 
         return read
+
+    def _consents_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, Consent]]]:
+        dialect = self.database.dialect
+        # Any of the users with any of the clients: more pairs than were asked for, of which each takes its own.
+        query = select(*CONSENTS.columns).where(
+            any_of(consents.c.user_id, "user_ids", dialect), any_of(consents.c.client_id, "client_ids", dialect)
+        )
+        statement = Prepared(query, self.database.sqlalchemy_dialect, returns=CONSENTS.columns)
+
+        async def read(keys: Sequence[str]) -> dict[str, Consent]:
+            user_ids, client_ids = zip(*(key.split(" ", 1) for key in keys), strict=True)
+            values = {"user_ids": many(user_ids, dialect), "client_ids": many(tuple(set(client_ids)), dialect)}
+            found = map(CONSENTS.from_row, await self.database.lane.fetch(statement, values))
+            return {_consent_key(consent.user_id, consent.client_id): consent for consent in found}
+
+        return read
+
+
+def _consent_key(user_id: str, client_id: str) -> str:
+    # No user's id holds a space.
+    return f"{user_id} {client_id}"

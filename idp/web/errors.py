@@ -15,6 +15,7 @@ from idp.crypto.password import HashingBusy
 from idp.observe.logs import get_logger
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import OAuthError
+from idp.protocol.initiate_login import initiate_login_address
 from idp.protocol.parameters import Parameters
 from idp.protocol.redirect_uri import RedirectUriRefused
 from idp.protocol.refusal import Marked, beside, compare_redirect_uri, shown
@@ -108,9 +109,13 @@ def error_page(
     reference: str,
     explained: bool = False,
     details: list[tuple[str, Marked]] | None = None,
+    onward: tuple[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the error page; with `explained` its reference leads to the explanation."""
+    """Return the error page; with `explained` its reference leads to the explanation.
+
+    `onward` is where to start again, and the name of the application there.
+    """
     state = request.state
     response = state["pages"].render(
         "error.html",
@@ -124,6 +129,7 @@ def error_page(
         explained=explained,
         at=state["clock"](),
         details=details or [],
+        onward=onward,
     )
     response.headers.update(headers or {})
     return response
@@ -212,7 +218,8 @@ _EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
         403,
         "forged_form",
         "This form cannot be accepted",
-        "It was opened before you signed in or out or changed to another account, comes from another address of this server, or from another site.",
+        "It was opened before you signed in or out or changed to another account, or it comes from another address of "
+        "this server or from another site.",
         "Go back, load the page again and try once more. Cookies must be allowed.",
     ),
     Unavailable: (
@@ -252,8 +259,21 @@ async def explained_page(request: Request[Services], error: Exception) -> Respon
         who=who,
         reference=reference,
         explained=refused,
+        onward=await _onward(request, error),
         headers=headers,
     )
+
+
+async def _onward(request: Request[Services], error: Exception) -> tuple[str, str] | None:
+    """Return where a sign-in that was lost can be started again, if its application tells (OIDC Core §4)."""
+    if not isinstance(error, InteractionGone) or error.client_id is None:
+        return None
+    try:
+        client = await request.state["clients"].find(error.client_id)
+    except Unavailable:
+        return None
+    address = None if client is None else initiate_login_address(client, issuer=request.state["issuer"])
+    return None if client is None or address is None else (address, client.client_name)
 
 
 def failure_page(request: Request[Services], error: Exception) -> Response:

@@ -4,6 +4,7 @@ import hashlib
 import secrets
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping
+from functools import cached_property
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -15,6 +16,34 @@ from machine import BenchError
 from servers import Server
 
 MAX_HOPS = 10
+# PKCE (RFC 7636); one for all, for nobody is kept out here.
+VERIFIER = secrets.token_urlsafe(32)
+
+
+def authorization_url(server: Server, scope: str, params: Mapping[str, str] | None = None) -> str:
+    """Return where an authorization request goes (RFC 6749 §4.1.1)."""
+    request = {
+        "client_id": CLIENT["client_id"],
+        "redirect_uri": CALLBACK,
+        "response_type": "code",
+        "scope": scope,
+        "state": secrets.token_urlsafe(16),
+        "code_challenge": urlsafe_b64encode(hashlib.sha256(VERIFIER.encode()).digest()).rstrip(b"=").decode(),
+        "code_challenge_method": "S256",
+        **(params or {}),
+    }
+    return f"{server.discovery['authorization_endpoint']}?{urlencode(request)}"
+
+
+def exchange(code: str) -> dict[str, str]:
+    """Return the token request for a code (RFC 6749 §4.1.3)."""
+    return {"grant_type": "authorization_code", "code": code, "redirect_uri": CALLBACK, "code_verifier": VERIFIER}
+
+
+def code_in(location: str) -> str | None:
+    """Return the code with which a redirect leads back to the application; None when it leads elsewhere."""
+    query = parse_qs(urlsplit(location).query) if location.startswith(CALLBACK) else {}
+    return query["code"][0] if "code" in query else None
 
 
 class Browser:
@@ -27,29 +56,11 @@ class Browser:
 
     def tokens(self, scope: str, params: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Obtain tokens by the authorization code flow with PKCE (RFC 6749 §4.1, RFC 7636)."""
-        verifier = secrets.token_urlsafe(32)
-        challenge = urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        request = {
-            "client_id": CLIENT["client_id"],
-            "redirect_uri": CALLBACK,
-            "response_type": "code",
-            "scope": scope,
-            "login_hint": self.email,
-            "state": secrets.token_urlsafe(16),
-            "code_challenge": challenge,
-            "code_challenge_method": "S256",
-            **self.server.contestant.authorization_params,
-            **(params or {}),
-        }
-        code = self._code(f"{self.server.discovery['authorization_endpoint']}?{urlencode(request)}")
+        own = {"login_hint": self.email, **self.server.contestant.authorization_params, **(params or {})}
+        code = self._code(authorization_url(self.server, scope, own))
         answer = self.http.post(
             self.server.discovery["token_endpoint"],
-            data={
-                "grant_type": "authorization_code",
-                "code": code,
-                "redirect_uri": CALLBACK,
-                "code_verifier": verifier,
-            },
+            data=exchange(code),
             auth=(str(CLIENT["client_id"]), str(CLIENT["client_secret"])),
         )
         if answer.status_code != 200:
@@ -62,16 +73,23 @@ class Browser:
         page = self.http.get(urljoin(self.server.contestant.issuer, "/login"))
         return self._filled_in(page)
 
+    @cached_property
+    def cookies(self) -> str:
+        """Everything that a signed-in browser sends along with an authorization request."""
+        # The first authorization signs in and, where that is asked, gives consent.
+        self.tokens("openid profile email offline_access")
+        return "; ".join(f"{cookie.name}={cookie.value}" for cookie in self.http.cookies.jar if cookie.path == "/")
+
     def _code(self, url: str) -> str:
         response = self.http.get(url)
         for _ in range(MAX_HOPS):
             if response.is_redirect:
                 target = urljoin(str(response.url), response.headers["location"])
                 if target.startswith(CALLBACK):
-                    query = parse_qs(urlsplit(target).query)
-                    if "code" not in query:
-                        raise BenchError(f"{self._name}: the authorization was refused: {query}")
-                    return query["code"][0]
+                    code = code_in(target)
+                    if code is None:
+                        raise BenchError(f"{self._name}: the authorization was refused: {target}")
+                    return code
                 response = self.http.get(target)
             else:
                 action, fields = self._filled_in(response)

@@ -19,6 +19,17 @@ class Kind(StrEnum):
     BODY = "body"
     BEARER = "bearer"
     CHAIN = "chain"
+    COOKIE = "cookie"
+    ONCE = "once"
+
+    @property
+    def spends(self) -> bool:
+        """Whether a line is good for one request only."""
+        return self in {Kind.CHAIN, Kind.ONCE}
+
+
+# How many seconds wrk has for lines that are good for one request each; it ends when they are all answered.
+SPENDING_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +49,12 @@ class Shot:
 
     def check(self, server: Server) -> httpx2.Response:
         """Send the first request once, and insist on a good answer."""
-        bearer = {"Authorization": f"Bearer {self.lines[0]}"} if self.kind is Kind.BEARER else {}
-        body = "" if self.kind is Kind.BEARER else self.lines[0]
+        line = self.lines[0]
+        own = {Kind.BEARER: {"Authorization": f"Bearer {line}"}, Kind.COOKIE: {"Cookie": line}}.get(self.kind)
         with httpx2.Client(follow_redirects=False, timeout=30) as http:
-            answer = http.request(self.method, self.url, headers={**self.headers, **bearer}, content=body)
+            answer = http.request(
+                self.method, self.url, headers={**self.headers, **(own or {})}, content="" if own else line
+            )
         if answer.status_code != self.status or not self.accept(answer):
             raise BenchError(
                 f"{server.contestant.name}: {self.method} {self.url} answered {answer.status_code}: {brief(answer)}"
@@ -64,6 +77,16 @@ class Load:
         """Requests answered per second of the server's processor time."""
         return self.requests / self.cpu_seconds
 
+    def __add__(self, other: "Load") -> "Load":
+        """Both runs as one, with the worse latencies."""
+        return Load(
+            requests=self.requests + other.requests,
+            seconds=self.seconds + other.seconds,
+            cpu_seconds=self.cpu_seconds + other.cpu_seconds,
+            p50_ms=max(self.p50_ms, other.p50_ms),
+            p99_ms=max(self.p99_ms, other.p99_ms),
+        )
+
     def details(self) -> dict[str, Any]:
         """The run in figures for the report."""
         return {
@@ -78,12 +101,14 @@ class Load:
 
 def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Load:
     """Load the server with one thread of wrk; every answer must be the expected one."""
+    if shot.kind is Kind.ONCE:
+        seconds = SPENDING_SECONDS
     with tempfile.NamedTemporaryFile("w", dir=VAR, prefix="lines-") as lines:
-        # The first chain was spent by `check`.
-        lines.writelines(f"{line}\n" for line in shot.lines[shot.kind is Kind.CHAIN :])
+        # The first of those was spent by `check`.
+        lines.writelines(f"{line}\n" for line in shot.lines[shot.kind.spends :])
         lines.flush()
         # wrk looks at each status only where that is needed: without it, it costs less of the core it shares.
-        judged = str(shot.status) if shot.kind is Kind.CHAIN or shot.status >= 300 else ""
+        judged = str(shot.status) if shot.kind.spends or shot.status >= 300 else ""
         command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--timeout", "10s"]
         for name, value in shot.headers.items():
             command += ["-H", f"{name}: {value}"]
@@ -103,6 +128,8 @@ def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Lo
             f"{server.contestant.name}: {shot.method} {shot.url}: of {result['requests']} answers {wrong} had not the "
             f"expected status; {broken} socket errors"
         )
+    if shot.kind is Kind.ONCE and result["requests"] != len(shot.lines) - 1:
+        raise BenchError(f"{server.contestant.name}: {shot.url}: not all requests were answered in {seconds} s")
     return Load(cpu_seconds=cpu_seconds, **result)
 
 

@@ -25,10 +25,12 @@ class Result:
 
     @property
     def verdict(self) -> str:
-        """Whether the median ratio reaches the target, and the aim where there is one."""
+        """Whether the median ratio reaches the target and the aim, where there are any."""
         if self.error is not None:
             return "ERROR"
         row, ratio = self.row, statistics.median(self.ratios)
+        if row.target is None:
+            return ""
         if ratio > row.target if row.lower_is_better else ratio < row.target:
             return "MISS"
         return "ok, below aim" if row.aim is not None and ratio < row.aim else "ok"
@@ -67,7 +69,9 @@ def table(results: Sequence[Result], differences: dict[str, dict[str, list[str]]
     ]
     for result in results:
         row = result.row
-        target = f"{'≤' if row.lower_is_better else '≥'} {row.target}" + (f", aim {row.aim}" if row.aim else "")
+        target = "–"
+        if row.target is not None:
+            target = f"{'≤' if row.lower_is_better else '≥'} {row.target}" + (f", aim {row.aim}" if row.aim else "")
         if result.error is not None:
             lines.append(f"| {row.title} | | | {row.other} | | {target} | ERROR |")
             continue

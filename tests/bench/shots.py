@@ -2,20 +2,28 @@
 
 import json
 from base64 import b64encode, urlsafe_b64decode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from http.client import HTTPConnection
+from itertools import cycle
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx2
-from browser import Browser
+from browser import Browser, authorization_url, code_in, exchange
 from contestants import CLIENT, USERS
 from load import Kind, Shot
+from machine import BenchError
 from servers import Server
 
 # Far more than connections, so that no chain gets long: the peer's in-memory adapter keeps an index of every token of
 # a grant and walks through it at each new one, which a long chain would make it pay for.
 CHAINS_PER_CONNECTION = 4
+
+# Codes at a time, and the browsers that get them: the peer's in-memory adapter forgets what a thousand further entries
+# found unused. Each exchange makes two, and each session with its grant is four.
+CODES = 200
+CODES_PER_BROWSER = 3
 
 PROFILE = "openid profile email offline_access"
 OFFLINE = "openid offline_access"
@@ -26,15 +34,36 @@ AUTHENTICATED = FORM | {"Authorization": "Basic " + b64encode(CREDENTIALS.encode
 
 
 @cache
-def browser(server: Server, _process: int, user: int) -> Browser:
-    """Return a user's browser, the same as long as the server's process lives."""
-    return Browser(server, str(USERS[user]["email"]))
+def browser(server: Server, _process: int, number: int) -> Browser:
+    """Return a browser, the same as long as the server's process lives; the first ones have a user each."""
+    return Browser(server, str(USERS[number % len(USERS)]["email"]))
 
 
 def tokens(server: Server, count: int, scope: str, params: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
     """Obtain tokens by as many authorizations, the users taking turns."""
     process = server.process.pid if server.process else 0
     return [browser(server, process, number % len(USERS)).tokens(scope, params) for number in range(count)]
+
+
+def live_sessions(server: Server, count: int) -> list[str]:
+    """Return the cookies of as many browsers whose user is signed in and has given consent."""
+    process = server.process.pid if server.process else 0
+    return [browser(server, process, number).cookies for number in range(count)]
+
+
+def codes(server: Server, scope: str, count: int, sessions: Sequence[str]) -> Iterator[str]:
+    """Obtain codes by as many authorizations, the live sessions taking turns."""
+    url = urlsplit(authorization_url(server, scope, server.contestant.refresh_params))
+    connection = HTTPConnection(url.hostname or "", url.port, timeout=30)
+    for _, cookies in zip(range(count), cycle(sessions), strict=False):
+        connection.request("GET", f"{url.path}?{url.query}", headers={"Cookie": cookies})
+        answer = connection.getresponse()
+        answer.read()
+        code = code_in(answer.headers.get("Location", ""))
+        if code is None:
+            raise BenchError(f"{server.contestant.name}: a live session got {answer.status} and no code")
+        yield code
+    connection.close()
 
 
 def client_credentials(server: Server, _connections: int) -> Shot:
@@ -96,6 +125,32 @@ def refresh(server: Server, connections: int) -> Shot:
     )
 
 
+def authorization(server: Server, connections: int) -> Shot:
+    return Shot(
+        url=authorization_url(server, "openid profile email"),
+        kind=Kind.COOKIE,
+        lines=live_sessions(server, CHAINS_PER_CONNECTION * connections),
+        status=303,
+        accept=lambda answer: code_in(answer.headers["location"]) is not None,
+    )
+
+
+def code_exchange(server: Server, _connections: int) -> Shot:
+    # Without claims, as for `refresh`.
+    sessions = live_sessions(server, CODES // CODES_PER_BROWSER)
+    return Shot(
+        method="POST",
+        url=server.discovery["token_endpoint"],
+        headers=AUTHENTICATED,
+        kind=Kind.ONCE,
+        lines=[urlencode(exchange(code)) for code in codes(server, "openid", CODES + 1, sessions)],
+        accept=lambda answer: (
+            "refresh_token" in answer.json()
+            and all(_algorithm(answer.json()[name]) == "RS256" for name in ("access_token", "id_token"))
+        ),
+    )
+
+
 def login(server: Server, _connections: int) -> Shot:
     visitor = Browser(server, "")
     action, fields = visitor.login_form()
@@ -118,18 +173,24 @@ SHARED: dict[str, Callable[[Server, int], Shot]] = {
     "userinfo": userinfo,
     "introspection": introspection,
     "refresh": refresh,
+    "authorization": authorization,
+    "code_exchange": code_exchange,
 }
 SHOTS = SHARED | {"login": login}
 
 
 def differences(ours: httpx2.Response, other: httpx2.Response) -> dict[str, list[str]]:
     """Name the members that only one of two answers has, those inside their JWTs too."""
-    names = [set(_members(answer.json())) for answer in (ours, other)]
+    names = [set(_members(_document(answer))) for answer in (ours, other)]
     return {
         "ours only": sorted(names[0] - names[1]),
         "theirs only": sorted(names[1] - names[0]),
         "body bytes": [str(len(answer.content)) for answer in (ours, other)],
     }
+
+
+def _document(answer: httpx2.Response) -> Any:
+    return dict(parse_qsl(urlsplit(answer.headers["location"]).query)) if answer.is_redirect else answer.json()
 
 
 def _members(value: Any, path: str = "") -> Iterator[str]:

@@ -4,20 +4,24 @@ import asyncio
 import string
 
 import pytest
+from sqlalchemy import select
 
 from idp.crypto.jose import verify
 from idp.domain.audit import AuditAction
 from idp.domain.user import UserStatus
+from idp.store.columns import metadata
 from tests.support.app import (
     ALICE,
     ALICE_ID,
     CHALLENGE,
     ISSUER,
+    PASSWORD,
     VERIFIER,
     App,
     Browser,
     Start,
     decoded,
+    secret_of,
 )
 
 
@@ -60,6 +64,24 @@ async def test_codes_and_refresh_tokens_carry_256_bits_that_url_and_form_take_as
     for secret in (answer.code, refresh_token):
         assert len(secret) >= 43
         assert set(secret) <= set(string.ascii_letters + string.digits + "-_")
+
+
+async def test_nothing_that_opens_anything_is_stored_as_it_is(app: App, browser: Browser) -> None:
+    page = await browser.request()
+    handle = page.url.params["interaction"]
+    answer = await browser.finish(page)
+    tokens = (await app.redeem(answer)).json()
+    successor = (await app.refresh(tokens["refresh_token"])).json()["refresh_token"]
+    opening = [handle, answer.code, tokens["access_token"], tokens["refresh_token"], successor, PASSWORD]
+    opening += [secret_of("portal"), *browser.cookies.values()]
+
+    async with app.store.database.read() as connection:
+        rows = {table.name: (await connection.execute(select(table))).all() for table in metadata.sorted_tables}
+
+    # What was sent is stored: otherwise this could not find anything.
+    assert "state-1" in str(rows["interactions"])
+    stored = str(rows)
+    assert not [number for number, secret in enumerate(opening) if secret in stored]
 
 
 async def test_a_post_to_the_authorization_endpoint_goes_on_with_a_303_to_a_get_oidc_core_s3_1_2_1(

@@ -1,8 +1,10 @@
 """Login initiated by a third party, which is us (OpenID Connect Core §4)."""
 
 import re
+from datetime import timedelta
 from urllib.parse import parse_qsl, urlsplit
 
+import httpx2
 import pytest
 
 from idp.domain.client import ClientStatus
@@ -87,3 +89,51 @@ async def test_an_application_that_is_switched_off_starts_nothing(app: App, brow
     await app.change("clients", ["portal"], status=ClientStatus.DISABLED)
 
     assert await links(browser) == {}
+
+
+# ── A sign-in that was lost ─────────────────────────────────────────────────────────────────────────────────────────
+async def lost(browser: Browser) -> httpx2.Response:
+    """Come back to a sign-in page that was left open for too long."""
+    page = await browser.request(scope="openid")
+    browser.app.clock.advance(timedelta(hours=2))
+    gone = await browser.http.get(str(page.url))
+    assert gone.status_code == 400
+    assert "This sign-in has expired" in gone.text
+    return gone
+
+
+async def test_a_sign_in_that_has_expired_can_be_started_again_at_its_application(app: App, browser: Browser) -> None:
+    await app.change("clients", ["portal"], initiate_login_uri=f"{START_URI}?tenant=1", client_name="<b>Portal</b>")
+
+    gone = await lost(browser)
+
+    (href,) = re.findall(r'<a class="button primary" href="([^"]+)" rel="noopener noreferrer">', gone.text)
+    assert parse_qsl(urlsplit(href.replace("&amp;", "&")).query) == [("tenant", "1"), ("iss", ISSUER)]
+    assert "Start again at <b>&lt;b&gt;Portal&lt;/b&gt;</b>" in gone.text
+
+
+async def test_one_that_was_answered_already_can_be_started_again_too(app: App, browser: Browser) -> None:
+    await app.change("clients", ["portal"], initiate_login_uri=START_URI)
+    page = await browser.sign_in(await browser.request(scope="openid"))
+    await browser.submit(page, decision="allow")
+
+    again = await browser.post(page, decision="allow")
+
+    assert again.status_code == 400
+    assert f'href="{START_URI}?iss=' in again.text
+
+
+async def test_without_such_an_address_or_with_an_unknown_request_there_is_no_such_link(
+    app: App, browser: Browser
+) -> None:
+    assert "Start again at" not in (await lost(browser)).text
+    await app.change("clients", ["portal"], initiate_login_uri=START_URI)
+    unknown = await browser.get("/login", interaction="unknown")
+    assert "This sign-in has expired" in unknown.text
+    assert "Start again at" not in unknown.text
+    page = await browser.request(scope="openid")
+    await app.change("clients", ["portal"], status=ClientStatus.DISABLED)
+    app.clock.advance(timedelta(hours=2))
+    gone = await browser.http.get(str(page.url))
+    assert "This sign-in has expired" in gone.text
+    assert "Start again at" not in gone.text

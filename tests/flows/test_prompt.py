@@ -209,3 +209,10 @@ async def test_a_hint_counts_for_a_year_after_its_key_left_jwks(app: App, browse
 
     app.clock.advance(seconds=366 * 86400)
     assert answer_of(await browser.request(id_token_hint=hint, prompt="none")).error == "invalid_request"
+
+
+# ── Preferences ─────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_whatever_acr_is_preferred_the_id_token_says_which_it_was_oidc_core_s3_1_2_1(browser: Browser) -> None:
+    for acr_values in ("1", "urn:example:gold urn:example:silver"):
+        tokens = await browser.tokens(acr_values=acr_values, display="touch", ui_locales="fr", claims_locales="de")
+        assert decoded(tokens["id_token"])[1]["acr"] == "1"

@@ -503,3 +503,15 @@ async def test_a_silent_request_is_answered_for_the_active_account(app: App, bro
 
     tokens = (await app.redeem(answer_of(silent))).json()
     assert decoded(tokens["id_token"])[1]["sub"] == BOB_ID
+
+
+async def test_a_silent_request_while_no_account_is_active_asks_for_a_choice_oidc_core_s3_1_2_6(
+    browser: Browser,
+) -> None:
+    await alice_and_bob(browser)
+    page = await browser.get("/select-account")
+    await browser.submit(page, sign_out=sid_of(page, BOB))
+
+    silent = answer_of(await browser.request(prompt="none"))
+
+    assert (silent.error, silent.params["state"]) == ("account_selection_required", "state-1")

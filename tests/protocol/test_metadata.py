@@ -77,7 +77,7 @@ def test_the_optional_parameters_are_announced_oidc_discovery_s3(metadata: dict[
 def test_algorithms_of_requests_and_answers_are_announced_oidc_discovery_s3(metadata: dict[str, Any]):
     signing = list(map(str, SigningAlgorithm))
     assert metadata["request_object_signing_alg_values_supported"] == [*signing, "none"]
-    assert metadata["userinfo_signing_alg_values_supported"] == signing
+    assert metadata["userinfo_signing_alg_values_supported"] == [*signing, "none"]
     assert metadata["token_endpoint_auth_signing_alg_values_supported"] == [*signing, "HS256"]
     for answer in ("id_token", "userinfo"):
         assert metadata[f"{answer}_encryption_alg_values_supported"] == ["RSA-OAEP-256"]

@@ -12,6 +12,7 @@ HTTPS_CALLBACK = "https://application.example.org/callback"
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 SCOPE = "openid profile email labs groups offline_access"
 SERVICE_SCOPE = "measurements:read"
+SIGNING_KEYS = {f"signs-{alg}": alg for alg in ALGORITHMS}
 # Encryption by its two algorithms: the content encryption that goes with each, and the algorithm of the signature.
 ENCRYPTIONS = {"RSA-OAEP-256": ("A256GCM", "PS256"), "ECDH-ES": ("A128GCM", "ES256")}
 # What joserfc's keys are made for: encryption uses the same kinds.
@@ -31,9 +32,6 @@ def jwks_of(**algs: str) -> dict[str, Any]:
             for name, alg in algs.items()
         ]
     }
-
-
-SIGNING_KEYS = {f"signs-{alg}": alg for alg in ALGORITHMS}
 
 
 def clients(demo_url: str, documents_url: str) -> list[dict[str, Any]]:

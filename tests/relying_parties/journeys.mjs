@@ -37,7 +37,8 @@ export async function outcome(options) {
   const places = await placesOf(answer);
   const registered = config.clientMetadata();
   if (options.responseType === "id_token") {
-    return { places, registered, claims: await client.implicitAuthentication(config, answer, checks.expectedNonce, checks) };
+    const claims = await client.implicitAuthentication(config, answer, checks.expectedNonce, checks);
+    return { places, registered, claims };
   }
   const tokens = await client.authorizationCodeGrant(config, answer, checks);
   const claims = tokens.claims();
@@ -48,7 +49,8 @@ export async function outcome(options) {
 export async function refused(options) {
   const config = await configure(options);
   const { answer, checks } = await signIn(config, new Browser(), options);
-  return refusal(client.authorizationCodeGrant(config, answer, checks));
+  const places = await placesOf(answer);
+  return { places, refusal: await refusal(client.authorizationCodeGrant(config, answer, checks)) };
 }
 
 export async function registration(options) {

@@ -115,7 +115,10 @@ export async function refusal(promise) {
   try {
     await promise;
   } catch (error) {
-    return { error: error.error ?? error.cause?.[0]?.parameters?.error ?? error.message, status: error.status };
+    // At a challenge openid-client stops, before it has read which error it was.
+    const challenged = error.code === "OAUTH_WWW_AUTHENTICATE_CHALLENGE";
+    const told = challenged ? await error.response.json() : error;
+    return { error: told.error ?? error.message, status: error.status };
   }
   return null;
 }

@@ -194,6 +194,22 @@ async def test_an_unknown_kid_is_looked_for_again_so_that_keys_can_be_rotated_oi
     assert len(servers.asked) == 2
 
 
+async def test_a_key_counts_as_soon_as_it_is_published_whenever_the_others_were_fetched_oidc_core_s10_1_1(
+    client_keys: ClientKeys, servers: Servers, clock: FakeClock
+) -> None:
+    servers.publish("key-1", max_age=PAUSE + MIN_AGE)
+    for old, new in (("key-1", "key-2"), ("key-2", "key-3")):
+        assert await kids(client_keys, old) == [old]
+        servers.publish(new)
+        clock.advance(seconds=1)
+
+        assert await kids(client_keys, new) == [new]
+
+        # The cache ends, and the keys are fetched for that reason.
+        clock.advance(MIN_AGE)
+    assert len(servers.asked) == 4
+
+
 async def test_a_flood_of_unknown_kids_makes_one_request_in_thirty_seconds(
     client_keys: ClientKeys, servers: Servers, clock: FakeClock
 ) -> None:

@@ -473,6 +473,17 @@ async def test_memberships_come_with_their_labs_in_the_order_of_the_slugs(store:
         assert await tx.memberships.of_user(USER_ID) == list(of_alice)
 
 
+async def test_a_consent_is_that_of_one_user_and_one_client(store: Store):
+    of_alice, of_bob = make_consent(), make_consent(user_id="u_bob", client_id="with a space", scopes=("email",))
+    await store.commit.append(make_user(), make_user(id="u_bob", email=None))
+    await store.commit.append(make_client(), make_client(client_id="with a space"), of_alice, of_bob)
+
+    pairs = [(user, client) for user in (USER_ID, "u_bob") for client in (CLIENT_ID, "with a space")]
+    found = await asyncio.gather(*(store.find_consent(user, client) for user, client in pairs))
+
+    assert found == [of_alice, None, None, of_bob]
+
+
 async def test_tokens_and_codes_come_with_their_grant_and_user(store: Store):
     own = make_access_token(hash="own", grant_id=None)
     await store.commit.append(*PARENTS, make_code(), make_refresh_token(), make_access_token(), own)

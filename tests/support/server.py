@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from ssl import SSLContext
@@ -41,7 +41,7 @@ class Provider:
     issuer: str
     log: Path
     numbers: Iterator[int]
-    env: Mapping[str, str]
+    env: Mapping[str, str] = field(repr=False)
 
     def new_person(self) -> str:
         """Return the email of somebody who never signed in before: an admin in Biology, a viewer in Chemistry."""

@@ -80,6 +80,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "at": at,
             "details": rows,
             "explained": True,
+            "onward": (f"https://{text}", text),
         },
         "explain.html": {
             "ticket": SimpleNamespace(
@@ -137,7 +138,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         },
         "form_post.html": {"params": {}},
         "consent.html": {"client": unknown_client("App"), "items": []},
-        "error.html": {"details": [], "explained": False},
+        "error.html": {"details": [], "explained": False, "onward": None},
         "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
         "signed_out.html": {
             **dict.fromkeys(("applications", "frames", "remaining"), ()),

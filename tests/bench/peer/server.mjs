@@ -24,6 +24,8 @@ const provider = new Provider(issuer, {
   },
   findAccount: (_ctx, id) => accounts[id] && { accountId: id, claims: () => ({ sub: id, ...accounts[id] }) },
   pkce: { required: () => true },
+  // As Lab ID does: by the client's grant types, whether the request asked for offline access or not.
+  issueRefreshToken: (_ctx, registered) => registered.grantTypeAllowed('refresh_token'),
   rotateRefreshToken: true,
   ttl: {
     AccessToken: 600, ClientCredentials: 600, IdToken: 600, RefreshToken: 30 * 86400, Grant: 30 * 86400, Session: 7 * 86400,

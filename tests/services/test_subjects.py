@@ -1,0 +1,24 @@
+"""Subject identifiers under this installation's key (OpenID Connect Core §8.1)."""
+
+from dataclasses import replace
+
+from idp.domain.client import SubjectType
+from idp.services.subjects import Subjects
+from tests.support.app import Installed
+from tests.support.factories import make_client
+
+PAIRWISE = make_client(subject_type=SubjectType.PAIRWISE)
+
+
+def test_a_pairwise_subject_is_the_same_for_ever_and_fits_into_255_characters_oidc_core_s2(
+    installed: Installed,
+) -> None:
+    first, second = Subjects(installed.data_keys), Subjects(installed.data_keys)
+    assert first.of(PAIRWISE, "u_alice") == second.of(PAIRWISE, "u_alice")
+    assert len(first.of(PAIRWISE, "u_" + "x" * 1000)) <= 255
+    assert first.of(make_client(), "u_alice") == "u_alice"
+
+
+def test_nobody_without_the_key_can_compute_a_pairwise_subject_oidc_core_s8_1(installed: Installed) -> None:
+    another = replace(installed.data_keys, lookup=bytes(32))
+    assert Subjects(another).of(PAIRWISE, "u_alice") != Subjects(installed.data_keys).of(PAIRWISE, "u_alice")
