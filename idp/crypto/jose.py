@@ -59,6 +59,10 @@ _CURVES = {
 _KEY_MARKERS = ("BEGIN ", "ssh-rsa ", "ssh-dss ", "ssh-ed25519 ", "ecdsa-sha2-")
 
 
+# What RFC 9864 §2.2 calls EdDSA with Ed25519, which is all that EdDSA ever means here: newer clients write this.
+_FULLY_SPECIFIED_EDDSA = "Ed25519"
+
+
 class InvalidSignature(Exception):
     """The token is malformed, or none of the keys signed it with an accepted algorithm."""
 
@@ -248,7 +252,10 @@ def _read(token: str) -> _Jws:
         if len(token) > _MAX_TOKEN_CHARS:
             raise ValueError
         protected, payload, signature = token.encode("ascii").split(b".")
-        return _Jws(_decode(protected), _decode(payload), protected + b"." + payload, urlsafe_b64decode(signature))
+        header = _decode(protected)
+        if header.get("alg") == _FULLY_SPECIFIED_EDDSA:
+            header["alg"] = str(SigningAlgorithm.EDDSA)
+        return _Jws(header, _decode(payload), protected + b"." + payload, urlsafe_b64decode(signature))
     except (ValueError, RecursionError):
         raise InvalidSignature("malformed token") from None
 
@@ -273,7 +280,7 @@ def _fits(jwk: Mapping[str, Any], alg: str, use: str) -> bool:
         and jwk.get("kty") in _KEY_TYPES[alg]
         # RFC 7517 §4.2–4.4: a key may say what it is for.
         and jwk.get("use", use) == use
-        and jwk.get("alg", alg) == alg
+        and jwk.get("alg", alg) in ((alg, _FULLY_SPECIFIED_EDDSA) if alg == SigningAlgorithm.EDDSA else (alg,))
         and ("key_ops" not in jwk or _allows(jwk["key_ops"], alg, use))
         and (alg not in _CURVES or jwk.get("crv") in _CURVES[alg])
     )

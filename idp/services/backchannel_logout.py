@@ -130,9 +130,10 @@ class BackchannelLogout:
             claimed = await tx.logout_deliveries.claim_due(
                 now=now, until=now + LEASE, limit=room, busy=sorted(self._attempts.values())
             )
-        for delivery in claimed:
-            task = asyncio.create_task(self._attempt(delivery))
-            self._attempts[task] = delivery.client_id
+            clients = [await tx.clients.get(delivery.client_id) for delivery in claimed]
+        for client, delivery in zip(clients, claimed, strict=True):
+            task = asyncio.create_task(self._attempt(client, delivery))
+            self._attempts[task] = client.client_id
             task.add_done_callback(self._ended)
 
     async def finish(self) -> None:
@@ -152,11 +153,7 @@ class BackchannelLogout:
             # It is tried again when the lease has ended.
             _log.error("job.failed", job="deliver_logout_tokens", exc_info=error)
 
-    async def _attempt(self, delivery: LogoutDelivery) -> None:
-        async with self._store.read() as tx:
-            client = await tx.clients.find(delivery.client_id)
-        if client is None:
-            return  # and its deliveries with it
+    async def _attempt(self, client: Client, delivery: LogoutDelivery) -> None:
         try:
             await self._post(client, delivery)
         except _NotTaken as error:
@@ -199,7 +196,7 @@ class BackchannelLogout:
             try:
                 present = await tx.logout_deliveries.lock(delivery.id)
             except NotFound:
-                return
+                return  # The client was deleted meanwhile, and its deliveries with it.
             if present.claimed_until != delivery.claimed_until:
                 return  # It took longer than the lease, and is another node's now.
             recorded = replace(

@@ -48,7 +48,7 @@ def log_refusal(request: Request[Services], error: OAuthError) -> None:
 async def refusal_answer(request: Request[Services], error: OAuthError) -> Response:
     """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2)."""
     reference = await _keep(request, error.error, error.description, error.detail)
-    return oauth_error(error, error_uri=_error_uri(request, reference))
+    return oauth_error(error, error_uri=_error_uri(request, reference), challenge="authorization" in request.headers)
 
 
 async def refusal_response(request: Request[Services], refused: Refused) -> AuthorizationResponse:

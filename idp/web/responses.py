@@ -45,11 +45,16 @@ class _Prepared(Response):
         self.raw_headers = [*_NO_STORE, (b"content-length", str(len(body)).encode())]
 
 
-def oauth_error(error: OAuthError, *, error_uri: str | None = None, retry_after: int | None = None) -> Response:
-    """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2)."""
+def oauth_error(
+    error: OAuthError, *, error_uri: str | None = None, retry_after: int | None = None, challenge: bool = False
+) -> Response:
+    """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2).
+
+    `challenge` says that the client authenticated in the Authorization header.
+    """
     headers = {}
-    if isinstance(error, InvalidClient):
-        # 401 goes with a challenge (RFC 9110 §15.5.2); Basic is what every client here may use.
+    if challenge and isinstance(error, InvalidClient):
+        # To others it would mean that they should have used Basic, and some libraries then show nothing else.
         headers["WWW-Authenticate"] = 'Basic realm="lab-id", charset="UTF-8"'
     if retry_after is not None:
         headers["Retry-After"] = str(retry_after)

@@ -882,7 +882,7 @@ def test_unsecured_token_without_an_algorithm_is_refused_rfc7515_s4_1_1():
         verify_unsecured(f"{b64(b'{}')}.{RFC7515_PAYLOAD}.")
 
 
-@pytest.mark.parametrize("signature", ["AA", GOOD_SIGNATURE])
+@pytest.mark.parametrize("signature", ["AA", pytest.param(GOOD_SIGNATURE, id="made by a key")])
 def test_unsecured_token_with_signature_octets_is_refused_rfc7518_s3_6(signature):
     with pytest.raises(InvalidSignature, match="not an unsecured token"):
         verify_unsecured(RFC7515_UNSECURED + signature)
@@ -1130,3 +1130,14 @@ def test_no_key_makes_a_key_set_raise_anything_but_a_sentence(jwk, members):
 def test_keys_of_this_server_would_be_usable_keys_of_a_client(alg):
     jwk = pair(alg)[1]
     assert verify(signer(alg).sign(CLAIMS, typ="JWT"), usable_keys({"keys": [jwk]}), algorithms=[alg]).claims == CLAIMS
+
+
+def test_the_fully_specified_name_of_eddsa_means_the_same_rfc9864_s2_2():
+    private, public = pair("EdDSA")
+    token = sign({"alg": "Ed25519", "kid": public["kid"]}, private=private)
+    for jwk in (public, {**public, "alg": "Ed25519"}):
+        assert verify(token, [jwk], algorithms=["EdDSA"]).header["alg"] == "EdDSA"
+    with pytest.raises(InvalidSignature):
+        verify(token, [public], algorithms=["ES256"])
+    with pytest.raises(InvalidSignature):
+        verify(sign({"alg": "Ed448"}, private=private), [public], algorithms=["EdDSA"])

@@ -115,6 +115,8 @@ async def test_a_failed_authentication_is_invalid_client_and_looks_the_same_what
         assert response.status_code == 401
         # But for the reference, which each refusal has of its own.
         assert response.json() | {"error_uri": None} == wrong_secret.json() | {"error_uri": None}
+        # RFC 6749 §5.2: only who used the header is told to use it.
+        assert ("www-authenticate" in response.headers) is ("authorization" in response.request.headers)
 
 
 async def test_credentials_that_cannot_be_read_are_refused_and_never_a_crash(app: App) -> None:

@@ -288,6 +288,18 @@ async def test_a_client_that_was_switched_off_signs_nobody_out_unasked(app: App,
     assert asks(page)
 
 
+async def test_a_hint_that_does_not_fit_the_person_ends_no_session_of_theirs(app: App, browser: Browser) -> None:
+    tokens = await browser.tokens()
+    app.clock.advance(seconds=9 * 3600)
+    # Since then the client knows people by other names, and who this one was cannot be told.
+    await app.change("clients", ("portal",), subject_type=SubjectType.PAIRWISE)
+
+    await logout(browser, "GET", id_token_hint=tokens["id_token"])
+
+    async with app.store.read() as tx:
+        assert (await tx.sessions.get(decoded(tokens["id_token"])[1]["sid"])).ended_at is None
+
+
 async def test_a_second_click_finds_that_it_is_done(browser: Browser) -> None:
     await browser.tokens()
     page = await browser.get("/logout")

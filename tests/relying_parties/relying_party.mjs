@@ -22,13 +22,6 @@ async function imported({ jwk, alg, kid }) {
   return { key: await crypto.subtle.importKey("jwk", jwk, KEYS[alg][0], false, KEYS[alg][1]), kid, alg };
 }
 
-// Of the two names of that algorithm openid-client writes the one that the provider does not announce.
-const asAnnounced = {
-  [client.modifyAssertion]: (header) => {
-    if (header.alg === "Ed25519") header.alg = "EdDSA";
-  },
-};
-
 async function authentication({ method, secret, key }) {
   switch (method) {
     case "client_secret_basic":
@@ -38,7 +31,7 @@ async function authentication({ method, secret, key }) {
     case "client_secret_jwt":
       return client.ClientSecretJwt(secret);
     case "private_key_jwt":
-      return client.PrivateKeyJwt(await imported(key), asAnnounced);
+      return client.PrivateKeyJwt(await imported(key));
     case "none":
       return client.None();
     case undefined:
@@ -94,7 +87,7 @@ export async function signIn(config, browser, options, parameters = {}) {
 // The request itself, or a request object, or a reference to one that is published for the occasion.
 async function authorizationUrl(config, { requestKey, requestUri }, parameters) {
   if (!requestKey) return client.buildAuthorizationUrl(config, parameters);
-  const url = await client.buildAuthorizationUrlWithJAR(config, parameters, await imported(requestKey), asAnnounced);
+  const url = await client.buildAuthorizationUrlWithJAR(config, parameters, await imported(requestKey));
   if (!requestUri) return url;
   await fetch(requestUri, { method: "PUT", body: url.searchParams.get("request") });
   return client.buildAuthorizationUrl(config, { request_uri: requestUri });

@@ -46,7 +46,9 @@ def request_objects(server: Server, clock: FakeClock) -> RequestObjects:
 
 
 def request_object(**claims: object) -> str:
-    return compact({"alg": "ES256", "kid": "key-1"}, {"iss": CLIENT_ID, "aud": ISSUER, **claims}, private_key("key-1"))
+    return compact(
+        {"alg": "ES256", "kid": "key-1"}, {"iss": CLIENT_ID, "aud": ISSUER, **claims}, private_key("key-1", "ES256")
+    )
 
 
 async def refused(request_objects: RequestObjects, client: Client = CLIENT, **params: str | None) -> Refused:

@@ -1,14 +1,20 @@
 """Access tokens and their rows: what no client can ask for by itself."""
 
+from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
 
 from idp.crypto.opaque import hash_token
 from idp.domain.client import AccessTokenFormat
+from idp.outbound.client import Outbound
 from idp.protocol.errors import InvalidTarget
+from idp.services.client_encryption import ClientEncryption
+from idp.services.client_keys import ClientKeys
+from idp.services.resources import Resources
+from idp.services.subjects import Subjects
 from idp.services.token_issuer import TokenIssuer, TokenTimes
-from tests.support.app import ALICE_ID, App, Browser, decoded
+from tests.support.app import ALICE_ID, App, Installed, decoded
 from tests.support.clock import START
 from tests.support.factories import ISSUER, make_client, make_grant, make_resource
 
@@ -24,18 +30,19 @@ CLIENT = make_client(scope="openid profile labs data:read", allowed_labs="*")
 
 
 @pytest.fixture
-async def token_issuer(app: App) -> TokenIssuer:
-    services = app.services
+async def token_issuer(app: App, installed: Installed) -> AsyncIterator[TokenIssuer]:
     await app.store.commit.append(DATA)
-    return TokenIssuer(
+    outbound = Outbound()
+    yield TokenIssuer(
         app.store,
-        services["signing_keys"],
-        services["subjects"],
-        services["resources"],
-        services["encryption"],
+        app.services["signing_keys"],
+        Subjects(installed.data_keys),
+        Resources(app.store, app.clock),
+        ClientEncryption(ClientKeys(outbound, app.clock)),
         issuer=ISSUER,
         times=TIMES,
     )
+    await outbound.close()
 
 
 @pytest.mark.parametrize("kind", AccessTokenFormat)
@@ -71,7 +78,7 @@ async def test_no_two_tokens_are_alike_rfc6749_s10_10(token_issuer: TokenIssuer)
 
 
 async def test_the_audience_is_what_was_granted_and_is_registered_now_rfc8707_s2_2(
-    token_issuer: TokenIssuer, app: App, browser: Browser
+    token_issuer: TokenIssuer,
 ) -> None:
     grant = make_grant(resources=(DATA.audience, "https://gone.example"))
     assert await token_issuer.audience(CLIENT, grant, ()) == (DATA.audience,)
