@@ -110,5 +110,7 @@ def registered_wishes(
     wishes: Mapping[str, Mapping[str, Any] | None], scopes: Iterable[str]
 ) -> dict[str, Mapping[str, Any] | None]:
     """Return the wishes that a client may have: those for claims of a scope that it is registered for."""
+    if not wishes:
+        return {}
     allowed = set(scopes)
     return {name: wish for name, wish in wishes.items() if SCOPE_OF_CLAIM.get(name) in allowed}

@@ -68,7 +68,8 @@ def still_registered(client: Client, scope: tuple[str, ...]) -> tuple[str, ...]:
     Raises:
         InvalidScope: nothing is left.
     """
-    left = tuple(token for token in scope if token in client.scopes)
+    registered = client.scopes
+    left = tuple(token for token in scope if token in registered)
     if not left:
         raise InvalidScope
     return left

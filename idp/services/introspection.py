@@ -71,11 +71,13 @@ class Introspection:
         if not may_introspect(caller, client_id=token.client_id, resources=resources):
             return INACTIVE
         now = self._clock()
-        scope = [name for name in token.scope.split() if name in client.scopes]
+        registered = client.scopes
+        scope = [name for name in token.scope.split() if name in registered]
         released: dict[str, Any] = {}
         if user is not None and not LAB_SCOPES.isdisjoint(scope):
             released = lab_claims(await self._store.find_memberships(user.id), caller, scope, now=now)
-        token = replace(token, scope=" ".join(scope))
+        if (left := " ".join(scope)) != token.scope:
+            token = replace(token, scope=left)
         sub = client.client_id if user is None else self._subjects.of(client, user.id)
         return introspect_access_token(
             token, issued.grant, user, issuer=self._issuer, sub=sub, released=released, now=now

@@ -137,7 +137,7 @@ class TokenIssuer:
         Raises:
             ServerError: it has to be encrypted, and the client's keys cannot be had.
         """
-        released = user_claims(user, scope)
+        released = user_claims(user, scope) if scope else {}
         if wishes := registered_wishes(grant.claims.get("id_token", {}), client.scopes):
             released |= matching(user_claims(user, SCOPE_CLAIMS), wishes)
         unsigned = client.id_token_signed_response_alg == id_token.UNSIGNED

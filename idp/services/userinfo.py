@@ -61,7 +61,8 @@ class UserInfo:
         client = await self._clients.find(row.client_id)
         if client is None:
             raise InvalidToken
-        scope = [token for token in row.scope.split() if token in client.scopes]
+        registered = client.scopes
+        scope = [token for token in row.scope.split() if token in registered]
         claims = await self._claims(client, grant, user, scope)
         answer = userinfo(self._subjects.of(client, user.id), claims)
         return await self._render(client, answer)

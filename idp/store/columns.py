@@ -81,7 +81,7 @@ class TupleOf(TypeDecorator[tuple[Any, ...]]):
 
     def process_result_value(self, value: Sequence[Any] | None, dialect: Dialect) -> tuple[Any, ...] | None:
         """Return the tuple of items."""
-        return None if value is None else tuple(self.item(item) for item in value)
+        return None if value is None else tuple(map(self.item, value))
 
 
 class Document(TypeDecorator[Mapping[str, Any]]):

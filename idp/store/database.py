@@ -1,6 +1,7 @@
 """The database: SQLite embedded, PostgreSQL for real installations."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from idp.store.errors import UnknownOutcome, translate
 from idp.store.lane import Lane, PostgresLane, SqliteLane
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
+_JSON = json.JSONDecoder()
 
 
 class Database:
@@ -46,7 +48,9 @@ class Database:
         milliseconds = str(int(self.statement_timeout_seconds * 1000))
         settings = {"application_name": "lab-id", "statement_timeout": milliseconds}
         connect_args = {"server_settings": settings, "timeout": self.statement_timeout_seconds}
-        return create_async_engine(self.url, hide_parameters=True, connect_args=connect_args, **pooling)
+        return create_async_engine(
+            self.url, hide_parameters=True, connect_args=connect_args, json_deserializer=_read_json, **pooling
+        )
 
     @property
     def sqlalchemy_dialect(self) -> Dialect:
@@ -160,3 +164,9 @@ class Database:
         await self.lane.close()
         await self._reader.dispose()
         await self._writer.dispose()
+
+
+def _read_json(text: str) -> Any:
+    # What json.loads does besides, such as looking for space around it, costs more than reading our few members, and
+    # PostgreSQL writes a jsonb value in one way only.
+    return _JSON.raw_decode(text)[0]

@@ -11,7 +11,7 @@ from idp.store.repository import Repository
 refusals = Table(
     "refusals",
     metadata,
-    Column("reference", String(20), primary_key=True),
+    Column("reference", String(40), primary_key=True),
     Column("client_id", String(2048)),
     Column("error", String(100), nullable=False),
     Column("address", String(45)),

@@ -5,8 +5,8 @@ from sqlalchemy import Column, Index, String, Table
 from idp.domain.seen_token import SeenToken
 from idp.store.columns import Instant, metadata
 from idp.store.mapping import Mapping
+from idp.store.repository import Repository
 
-# Only ever inserted, by group commit, where the primary key lets one caller win; swept when expired.
 seen_tokens = Table(
     "seen_tokens",
     metadata,
@@ -16,3 +16,9 @@ seen_tokens = Table(
 Index(None, seen_tokens.c.expires_at)
 
 SEEN_TOKENS = Mapping(SeenToken, seen_tokens)
+
+
+class SeenTokens(Repository[SeenToken]):
+    """Seen tokens by hash; only ever inserted, where the primary key lets one caller win, and swept when expired."""
+
+    mapping = SEEN_TOKENS

@@ -47,7 +47,7 @@ from idp.store.refusals import Refusals, refusals
 from idp.store.registration import InitialAccessTokens, initial_access_tokens
 from idp.store.repository import columns_of
 from idp.store.resources import Resources
-from idp.store.seen_tokens import seen_tokens
+from idp.store.seen_tokens import SeenTokens, seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
 from idp.store.users import USERS, Credentials, Users, users
@@ -103,6 +103,7 @@ class Transaction:
         self.refusals = Refusals(connection)
         self.logout_deliveries = LogoutDeliveries(connection)
         self.logos = Logos(connection)
+        self.seen_tokens = SeenTokens(connection)
 
     async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
         """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""

@@ -48,7 +48,7 @@ def upgrade() -> None:
     op.create_index(op.f("ix_seen_tokens_expires_at"), "seen_tokens", ["expires_at"], unique=False)
     op.create_table(
         "refusals",
-        sa.Column("reference", sa.String(length=20), nullable=False),
+        sa.Column("reference", sa.String(length=40), nullable=False),
         sa.Column("client_id", sa.String(length=2048), nullable=True),
         sa.Column("error", sa.String(length=100), nullable=False),
         sa.Column("address", sa.String(length=45), nullable=True),

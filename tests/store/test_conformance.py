@@ -38,12 +38,18 @@ from tests.support.factories import (
     make_credential,
     make_data_key,
     make_grant,
+    make_initial_access_token,
     make_installation,
     make_interaction,
     make_lab,
+    make_logo,
+    make_logout_delivery,
     make_membership,
     make_one_time_link,
     make_refresh_token,
+    make_refusal,
+    make_resource,
+    make_seen_token,
     make_session,
     make_signing_key,
     make_user,
@@ -68,6 +74,12 @@ FACTORIES: dict[str, Callable[..., Any]] = {
     "installations": make_installation,
     "one_time_links": make_one_time_link,
     "audit_events": make_audit_event,
+    "resources": make_resource,
+    "initial_access_tokens": make_initial_access_token,
+    "refusals": make_refusal,
+    "logout_deliveries": make_logout_delivery,
+    "logos": make_logo,
+    "seen_tokens": make_seen_token,
 }
 NOUNS = {type(factory()): noun for noun, factory in FACTORIES.items()}
 PARENT_KEYS = {"users.id": USER_ID, "clients.client_id": CLIENT_ID, "labs.id": LAB_ID, "grants.id": GRANT_ID}
@@ -376,7 +388,7 @@ async def test_a_client_registered_by_a_newer_version_is_still_read(store: Store
         await tx.clients.add(newer)
         row = mapping_of(type(newer)).to_row(newer)
         table = mapping_of(type(newer)).table
-        document = {**row["metadata"], "backchannel_logout_uri": "https://portal.example.org/logout"}
+        document = {**row["metadata"], "a_member_of_tomorrow": "https://portal.example.org/logout"}
         await tx.clients.connection.execute(table.update().values(metadata=document))
 
     assert await store.find_client("newer") == newer

@@ -15,9 +15,13 @@ from idp.domain.credential import Credential, CredentialKind
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.interaction import Interaction
 from idp.domain.lab import Lab, LabMembership, LabRole, Membership
+from idp.domain.logo import Logo
 from idp.domain.logout import LogoutDelivery
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
+from idp.domain.refusal import Refusal
+from idp.domain.registration import InitialAccessToken
 from idp.domain.resource import Resource
+from idp.domain.seen_token import SeenToken
 from idp.domain.session import Session
 from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
 from idp.domain.user import User
@@ -265,3 +269,43 @@ def make_audit_event(**changes: Any) -> AuditEvent:
         "target": USER_ID,
     }
     return AuditEvent(**{**defaults, **changes})
+
+
+def make_initial_access_token(**changes: Any) -> InitialAccessToken:
+    defaults = {
+        "hash": "hash-of-the-initial-access-token",
+        "id": "iat_1",
+        "note": "for the portal's developers",
+        "created_at": START,
+        "expires_at": START + timedelta(days=7),
+    }
+    return InitialAccessToken(**{**defaults, **changes})
+
+
+def make_refusal(**changes: Any) -> Refusal:
+    """A ticket that is well stored but holds no explanation: what it holds is not sealed."""
+    defaults = {
+        "reference": "K7Q2-M9XD",
+        "client_id": CLIENT_ID,
+        "error": "invalid_grant",
+        "address": "192.0.2.7",
+        "created_at": START,
+        "expires_at": START + timedelta(days=7),
+        "sealed": b"sealed",
+    }
+    return Refusal(**{**defaults, **changes})
+
+
+def make_logo(**changes: Any) -> Logo:
+    defaults = {
+        "client_id": CLIENT_ID,
+        "uri": "https://portal.example.org/logo.png",
+        "fetched_at": START,
+        "digest": "d" * 64,
+        "content": b"png",
+    }
+    return Logo(**{**defaults, **changes})
+
+
+def make_seen_token(**changes: Any) -> SeenToken:
+    return SeenToken(**{"hash": "hash-of-an-assertion", "expires_at": START + timedelta(minutes=2), **changes})
