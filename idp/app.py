@@ -18,6 +18,7 @@ from idp.observe.metrics import Metrics
 from idp.outbound.client import Outbound
 from idp.protocol.metadata import server_metadata
 from idp.resources import migrations_dir, templates_dir
+from idp.services import registration, request_objects
 from idp.services.applications import Applications
 from idp.services.authorization import Authorization
 from idp.services.authorization_answer import AuthorizationAnswer
@@ -36,7 +37,7 @@ from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.rate_limit import RateLimits
 from idp.services.refusals import Refusals
-from idp.services.registration import LIMIT, ClientRegistration
+from idp.services.registration import ClientRegistration
 from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
 from idp.services.revocation import Revocation
@@ -200,6 +201,10 @@ def _services(
     session_times = SessionTimes(_seconds(settings.session_idle_seconds), _seconds(settings.session_ttl_seconds))
     sessions = Sessions(store, clock, session_times, on_end=backchannel_logout.wake)
     client_keys = ClientKeys(opened.outbound, clock)
+    rate_limits = RateLimits(
+        {registration.LIMIT: settings.registration_limit, request_objects.LIMIT: settings.request_uri_limit},
+        exempt=settings.rate_limit_exempt,
+    )
     encryption = ClientEncryption(client_keys)
     resources = Resources(store, clock)
     hints = Hints(opened.signing_keys, issuer=issuer)
@@ -210,7 +215,7 @@ def _services(
         store,
         clients,
         resources,
-        RequestObjects(client_keys, opened.outbound, clock, issuer=issuer),
+        RequestObjects(client_keys, opened.outbound, rate_limits, clock, issuer=issuer),
         hints,
         subjects,
         AuthorizationAnswer(store, token_issuer, clock),
@@ -232,12 +237,12 @@ def _services(
         for feature in FEATURES
         for grant in feature.grants
     ]
-    registration = ClientRegistration(
+    client_registration = ClientRegistration(
         store,
         clients,
         opened.keys,
         opened.outbound,
-        RateLimits({LIMIT: settings.registration_limit}, exempt=settings.rate_limit_exempt),
+        rate_limits,
         clock,
         issuer=issuer,
         policy=settings.dynamic_registration,
@@ -262,7 +267,7 @@ def _services(
         introspection=Introspection(store, authentication, clients, resources, subjects, clock, issuer=issuer),
         revocation=Revocation(store, authentication, clock),
         logout=Logout(clients, sessions, hints, subjects, clock, issuer=issuer),
-        registration=registration,
+        registration=client_registration,
         setup=Setup(store, opened.hasher, clock, password_min_length=settings.password_min_length),
         refusals=Refusals(
             store,

@@ -127,6 +127,9 @@ class Settings(BaseModel):
     registration_limit: str = Field(
         default="20/hour", description="Registrations, and updates of them, that one network may ask for"
     )
+    request_uri_limit: str = Field(
+        default="300/minute", description="Request objects that one network may have us fetch from a request_uri"
+    )
     refusals_per_address: int = Field(
         default=200,
         ge=0,
@@ -210,7 +213,7 @@ class Settings(BaseModel):
     def _parse_allow_rules(cls, value: object) -> object:
         return tuple(map(AllowRule.parse, read_items(value, "hosts with port, addresses and networks")))
 
-    @field_validator("registration_limit")
+    @field_validator("registration_limit", "request_uri_limit")
     @classmethod
     def _check_limit(cls, limit: str) -> str:
         return check_limit(limit)

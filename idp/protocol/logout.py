@@ -42,7 +42,9 @@ def read_logout_hint(claims: Mapping[str, Any], *, issuer: str) -> LogoutHint:
         InvalidRequest: it is not one of ours.
     """
     client_id, sub, sid = claims.get("aud"), claims.get("sub"), claims.get("sid")
-    if claims.get("iss") != issuer or not isinstance(client_id, str) or not isinstance(sub, str):
+    # Signed answers of userinfo bear no time, which every ID token does (OpenID Connect Core §2).
+    is_id_token = isinstance(claims.get("iat"), int)
+    if claims.get("iss") != issuer or not isinstance(client_id, str) or not isinstance(sub, str) or not is_id_token:
         raise InvalidRequest("The id_token_hint was not issued here.")
     return LogoutHint(client_id, sub, sid if isinstance(sid, str) else None)
 

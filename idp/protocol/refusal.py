@@ -157,11 +157,14 @@ def reduce_jwt(header: Mapping[str, Any], claims: Mapping[str, Any]) -> dict[str
 
 
 def cause_of(error: str, description: str, detail: str, params: Parameters) -> Cause:
-    """Return the rule that refused; everything that can be wrong with a lab is one cause to the client.
+    """Return the rule that refused; everything that can be wrong with a lab, or an API, is one cause to the client.
 
     Else an application could learn which labs exist, and who is in them, from its own refusals.
     """
     operator = shown(detail or description)
+    if error == "invalid_target":
+        # Which APIs there are is nobody's business who has none of their scopes.
+        return Cause(public=description, operator=operator)
     labs = any(token.startswith(_LAB_SCOPE) for token in (params.get("scope") or "").split(" "))
     return Cause(public=_LAB_CAUSE if labs and error in _LAB_ERRORS else operator, operator=operator)
 

@@ -31,8 +31,10 @@ def check_resources(
     Raises:
         InvalidTarget: one is not registered, or none of its scopes is the client's; which of the two is not told.
     """
-    if _available(requested, client, registered, issuer=issuer) != tuple(requested):
-        raise InvalidTarget
+    for uri in requested:
+        if not _available([uri], client, registered, issuer=issuer):
+            known = "none of its scopes is the client's" if uri in registered else "it is not registered"
+            raise InvalidTarget(detail=f"a resource is refused: {known}")
     return tuple(requested)
 
 

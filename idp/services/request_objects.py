@@ -6,7 +6,13 @@ from idp.domain.clock import Clock
 from idp.outbound.client import Outbound, OutboundError
 from idp.protocol.authorization_request import MAX_REQUEST_CHARS, reply_address
 from idp.protocol.authorization_response import Refused
-from idp.protocol.errors import InvalidRequest, InvalidRequestObject, InvalidRequestUri, OAuthError
+from idp.protocol.errors import (
+    InvalidRequest,
+    InvalidRequestObject,
+    InvalidRequestUri,
+    OAuthError,
+    TemporarilyUnavailable,
+)
 from idp.protocol.parameters import Parameters
 from idp.protocol.request_object import (
     UNSIGNED,
@@ -16,17 +22,23 @@ from idp.protocol.request_object import (
     check_type,
     merge,
 )
+from idp.services.audit import caller_address
 from idp.services.client_keys import ClientKeys, KeysUnavailable
+from idp.services.rate_limit import RateLimits, TooManyRequests
 
+LIMIT = "request_uri"
 _NAMES = frozenset({"request", "request_uri"})
 
 
 class RequestObjects:
     """Turns a request with a request object into the parameters that count."""
 
-    def __init__(self, client_keys: ClientKeys, outbound: Outbound, clock: Clock, *, issuer: str) -> None:
+    def __init__(
+        self, client_keys: ClientKeys, outbound: Outbound, rate_limits: RateLimits, clock: Clock, *, issuer: str
+    ) -> None:
         self._client_keys = client_keys
         self._outbound = outbound
+        self._rate_limits = rate_limits
         self._clock = clock
         self._issuer = issuer
 
@@ -54,9 +66,13 @@ class RequestObjects:
             return None
         check_request_uri(client, request_uri)
         try:
+            # Anybody can send this request, and each makes us ask the client's server.
+            await self._rate_limits.hit(LIMIT, caller_address.get())
             fetched = await self._outbound.get(
                 request_uri, accept="application/oauth-authz-req+jwt", max_bytes=MAX_REQUEST_CHARS
             )
+        except TooManyRequests as error:
+            raise TemporarilyUnavailable(detail=str(error)) from error
         except OutboundError as error:
             raise InvalidRequestUri("The request_uri could not be fetched.", detail=str(error)) from error
         if fetched.status != 200:

@@ -177,12 +177,16 @@ async def test_without_offline_access_it_dies_at_the_logout(app: App, browser: B
     assert await app.is_alive(offline["access_token"])
 
 
-async def test_without_offline_access_it_dies_when_somebody_else_signs_in(app: App, browser: Browser) -> None:
+async def test_it_outlives_that_somebody_else_signs_in_beside_and_dies_when_both_sign_out(
+    app: App, browser: Browser
+) -> None:
     online = await browser.tokens()
 
     await browser.sign_in(await browser.request(prompt="login"), user="bob@example.org")
+    refreshed = (await app.refresh(online["refresh_token"])).json()
 
-    await nothing_lives(app, online)
+    await browser.submit(await browser.get("/logout"))
+    await nothing_lives(app, online | refreshed)
 
 
 async def test_signing_in_again_as_oneself_keeps_it_alive(app: App, browser: Browser) -> None:

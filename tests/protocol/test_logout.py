@@ -44,18 +44,18 @@ def asks(decision: LogoutDecision) -> bool:
 
 # ── The hint ────────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_a_verified_id_token_names_client_user_and_session_rp_initiated_logout_s2():
-    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "sid": "s_browser"}
+    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "iat": 1, "sid": "s_browser"}
     assert read_logout_hint(claims, issuer=ISSUER) == HINT
 
 
 def test_an_expired_hint_counts_rp_initiated_logout_s2():
-    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "sid": "s_browser", "exp": 1}
+    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "iat": 1, "sid": "s_browser", "exp": 1}
     assert read_logout_hint(claims, issuer=ISSUER) == HINT
 
 
 @pytest.mark.parametrize("sid", [None, 1, ["s_browser"]])
 def test_a_hint_without_a_session_names_none(sid: Any):
-    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "sid": sid}
+    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "iat": 1, "sid": sid}
     assert read_logout_hint(claims, issuer=ISSUER).sid is None
 
 
@@ -70,10 +70,12 @@ def test_a_hint_without_a_session_names_none(sid: Any):
         {"aud": 1},
         {"sub": None},
         {"sub": 1},
+        # What userinfo signs has no time.
+        {"iat": None},
     ],
 )
 def test_a_hint_of_another_issuer_or_shape_is_refused_rp_initiated_logout_s4(changes: dict[str, Any]):
-    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "sid": "s_browser", **changes}
+    claims = {"iss": ISSUER, "aud": "portal", "sub": "u_alice", "iat": 1, "sid": "s_browser", **changes}
     with pytest.raises(InvalidRequest):
         read_logout_hint(claims, issuer=ISSUER)
 

@@ -43,9 +43,12 @@ async def test_an_expired_hint_counts_and_a_retired_key_is_remembered_for_a_year
 
 
 async def test_other_tokens_of_ours_are_no_hints_rfc8725_s3_11(hints: Hints, app: App) -> None:
-    claims = {"iss": app.issuer, "sub": ALICE_ID, "aud": "portal"}
+    claims = {"iss": app.issuer, "sub": ALICE_ID, "aud": "portal", "iat": 1}
     signer = await app.services["signing_keys"].signer(SigningAlgorithm.ES256)
     assert await hints.read(signer.sign(claims, typ="JWT")) is not None
     for typ in ("at+jwt", "logout+jwt", "application/at+jwt"):
         with pytest.raises(InvalidRequest):
             await hints.read(signer.sign(claims, typ=typ))
+    # A signed answer of userinfo has no time.
+    with pytest.raises(InvalidRequest):
+        await hints.read(signer.sign({name: claims[name] for name in ("iss", "sub", "aud")}, typ="JWT"))

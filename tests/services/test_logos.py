@@ -356,7 +356,7 @@ async def test_a_failure_is_logged_with_its_client_and_its_reason(
 ) -> None:
     await registered(store)
     servers.answers[URI] = fetched(b"secret of somebody", content_type="text/html")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="idp"):
         await logos.fetch_due()
 
     (record,) = [record for record in caplog.records if "logo.refused" in str(record.msg)]

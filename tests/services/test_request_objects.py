@@ -9,7 +9,8 @@ from idp.outbound.client import Fetched, Outbound, OutboundError
 from idp.protocol.authorization_response import Refused
 from idp.protocol.parameters import Parameters
 from idp.services.client_keys import ClientKeys
-from idp.services.request_objects import RequestObjects
+from idp.services.rate_limit import RateLimits
+from idp.services.request_objects import LIMIT, RequestObjects
 from tests.support.assertion import compact, jwks, private_key
 from tests.support.clock import FakeClock
 from tests.support.factories import CLIENT_ID, ISSUER, make_authorization_params, make_client
@@ -42,7 +43,8 @@ def server() -> Server:
 
 @pytest.fixture
 def request_objects(server: Server, clock: FakeClock) -> RequestObjects:
-    return RequestObjects(ClientKeys(server, clock), server, clock, issuer=ISSUER)
+    limits = RateLimits({LIMIT: "3/hour"}, exempt=())
+    return RequestObjects(ClientKeys(server, clock), server, limits, clock, issuer=ISSUER)
 
 
 def request_object(**claims: object) -> str:
@@ -107,3 +109,18 @@ async def test_the_log_learns_why_and_nobody_reads_what_was_sent_or_fetched(
         *(["invalid_request_uri"] * 3),
         *(["invalid_request_object"] * 2),
     ]
+
+
+async def test_nobody_has_us_ask_a_clients_server_again_and_again(
+    request_objects: RequestObjects, server: Server
+) -> None:
+    server.publish(request_object(state="inner"))
+    for _ in range(3):
+        assert (await request_objects.resolve(CLIENT, make_authorization_params(request_uri=URI))).get(
+            "state"
+        ) == "inner"
+
+    refusal = await refused(request_objects, request_uri=URI)
+
+    assert refusal.error.error == "temporarily_unavailable"
+    assert len(server.asked) == 3

@@ -11,7 +11,7 @@ from idp.web import errors
 from idp.web.cors import allow_origin, preflight
 from idp.web.endpoint import machine_endpoint
 from idp.web.forms import read_form
-from idp.web.responses import bearer_error, json_no_store, jwt_no_store
+from idp.web.responses import bearer_error, json_no_store, jwt_no_store, oauth_error
 from idp.web.services import Services
 
 
@@ -27,7 +27,8 @@ async def userinfo(request: Request[Services]) -> Response:
         response = jwt_no_store(answer) if isinstance(answer, str) else json_no_store(answer)
     except OAuthError as error:
         errors.log_refusal(request, error)
-        response = bearer_error(error)
+        # Only what is wrong with the token is a challenge (RFC 6750 §3.1).
+        response = bearer_error(error) if error.status < 500 else oauth_error(error)
     if "origin" in request.headers:
         allow_origin(request, response, await _client_of(request, token))
     return response
