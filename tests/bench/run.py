@@ -1,6 +1,6 @@
 """The benchmark: Lab ID and npm oidc-provider, one core each in turn, in requests per second of processor time.
 
-    make bench                              everything, about ten minutes
+    make bench                              everything, about a quarter of an hour
     make bench ARGS="--quick"               one short round, to see that it works
     make bench ARGS="--only jwks,refresh"   some rows
     make bench ARGS="--profile refresh"     where our time goes in a row
