@@ -259,7 +259,7 @@ def _services(
         sessions=sessions,
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
-        consents=Consents(store, authorization, clock),
+        consents=Consents(store, authorization, resources, clock),
         applications=Applications(store, clock),
         logos=logos,
         token=TokenService(authentication, grants, clock, opened.metrics),

@@ -57,7 +57,8 @@ def create(
     async def run(opened: "Opened") -> tuple[Client, str | None]:
         from idp.services.client_input import register
 
-        return await register(opened.store, opened.keys, opened.clock, raw, actor=ACTOR)
+        issuer = opened.settings.issuer
+        return await register(opened.store, opened.keys, opened.clock, raw, issuer=issuer, actor=ACTOR)
 
     client, secret = over_store(run)
     _show_secret(client.client_id, secret, as_json=as_json)

@@ -62,13 +62,24 @@ def user_claims(user: User, scope: Iterable[str]) -> dict[str, Any]:
 
 
 def lab_claims(
-    memberships: Sequence[LabMembership], client: Client, scope: Iterable[str], *, now: datetime
+    memberships: Sequence[LabMembership],
+    client: Client,
+    scope: Iterable[str],
+    *,
+    now: datetime,
+    reader: Client | None = None,
 ) -> dict[str, Any]:
-    """Return `labs` (structured) and `groups` (flat `slug:role` strings) as the scopes ask for them."""
+    """Return `labs` (structured) and `groups` (flat `slug:role` strings) as the scopes ask for them.
+
+    Where somebody else reads what the client was given, such as the API that its tokens are for, that `reader` sees of
+    it only the labs that it may see itself.
+    """
     wanted = LAB_SCOPES.intersection(scope)
     if not wanted:
         return {}
     released = [held for held in memberships if _is_released(held, client, now)]
+    if reader is not None:
+        released = [held for held in released if _is_released(held, reader, now)]
     claims: dict[str, Any] = {}
     if "labs" in wanted:
         claims["labs"] = [_lab(held) for held in released]

@@ -6,7 +6,7 @@ from datetime import datetime
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Session:
-    """A signed-in browser: `id` is the public `sid`, `hash` the SHA-256 of the cookie."""
+    """A signed-in browser: `id` is the `sid` of public clients, `hash` the SHA-256 of the cookie."""
 
     id: str
     hash: str

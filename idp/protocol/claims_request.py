@@ -31,6 +31,11 @@ class ClaimsRequest:
         """The request as it is stored with the grant; empty when nothing was asked for."""
         return {name: dict(getattr(self, name)) for name in _MEMBERS if getattr(self, name)}
 
+    def of_scopes(self, scopes: Iterable[str]) -> "ClaimsRequest":
+        """Return what may be released of it to a client with these scopes; `sub` and `acr` are no releases."""
+        allowed = set(scopes)
+        return ClaimsRequest(**{name: registered_wishes(getattr(self, name), allowed) for name in _MEMBERS})
+
     @property
     def sub(self) -> str | None:
         """Whom the answer must be about (§5.5.1, §3.1.2.2)."""

@@ -15,6 +15,7 @@ def id_token_claims(
     *,
     issuer: str,
     sub: str,
+    sid: str | None,
     ttl: timedelta,
     now: datetime,
     hashes: Mapping[str, str],
@@ -38,8 +39,8 @@ def id_token_claims(
         "amr": list(grant.amr),
         **hashes,
     }
-    if grant.session_id is not None:
-        claims["sid"] = grant.session_id
+    if sid is not None:
+        claims["sid"] = sid
     if with_nonce and grant.nonce is not None:
         claims["nonce"] = grant.nonce
     return claims

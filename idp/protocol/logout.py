@@ -13,7 +13,10 @@ from idp.protocol.session_state import origin_of
 
 @dataclass(frozen=True, slots=True)
 class LogoutHint:
-    """An id_token_hint whose signature was verified: for which client, user and session it was issued."""
+    """An id_token_hint whose signature was verified: for which client, user and session it was issued.
+
+    User and session are called as the client knows them, which may be its sector's own way (Core §8.1).
+    """
 
     client_id: str
     sub: str
@@ -54,15 +57,15 @@ def decide_logout(
     client: Client | None,
     hint: LogoutHint | None,
     sessions: Sequence[Session],
-    sub_of: Callable[[Session], str | None],
+    hint_of: Callable[[Session], LogoutHint | None],
     post_logout_redirect_uri: str | None,
     state: str | None,
 ) -> LogoutDecision:
     """Decide whether to ask, what ends, and where to go (RP-Initiated Logout §2, §3).
 
-    `sessions` are those of the browser, `sub_of` tells by which `sub` the client knows the user of one. A hint of one
-    of them ends exactly that one. Without a hint, or with one of another session, the user is asked about all of them
-    and stays here: anybody can name a client. Where nobody is signed in, a hint of whichever session leads back.
+    `sessions` are those of the browser, `hint_of` tells what the client's hint of one of them says. A hint of one of
+    them ends exactly that one. Without a hint, or with one of another session, the user is asked about all of them and
+    stays here: anybody can name a client. Where nobody is signed in, a hint of whichever session leads back.
 
     Raises:
         InvalidRequest: the URI is not registered for the client; shown as a page, never a redirect.
@@ -73,17 +76,13 @@ def decide_logout(
         if post_logout_redirect_uri not in registered:
             raise InvalidRequest("post_logout_redirect_uri is not registered for this client.")
         location = post_logout_redirect_uri if state is None else with_query(post_logout_redirect_uri, {"state": state})
-    hinted = tuple(session for session in sessions if hint is not None and _is_hinted(hint, session, sub_of(session)))
+    hinted = tuple(session for session in sessions if hint is not None and hint_of(session) == hint)
     if hinted:
         return LogoutDecision(confirmed=True, ending=hinted, location=location, meant=True)
     nobody = not sessions
     return LogoutDecision(
         confirmed=nobody, ending=tuple(sessions), location=location, meant=nobody and hint is not None
     )
-
-
-def _is_hinted(hint: LogoutHint, session: Session, sub: str | None) -> bool:
-    return hint.sid == session.id and hint.sub == sub
 
 
 def frontchannel_logout_address(client: Client, *, issuer: str, sid: str) -> str | None:

@@ -75,13 +75,15 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
 
 
 def consent_tokens(request: AuthorizationRequest) -> tuple[str, ...]:
-    """Return what the user must have agreed to: the scopes, and as `claim NAME` what was asked for one by one.
+    """Return what the user must have agreed to: scopes, `claim NAME` and `resource URI`.
 
-    A claim of a requested scope needs no consent of its own. No scope holds a space, so the two are never confused.
+    A claim that was asked for by name needs no consent of its own where its scope was requested. An API does, or a
+    scope that was given for one of them would be given for all. No scope holds a space, so they are never confused.
     """
     wishes = {**request.claims.userinfo, **request.claims.id_token}
     names = registered_wishes(wishes, set(request.client.scopes) - set(request.scope))
-    return (*request.scope, *(f"claim {name}" for name in names))
+    apis = (uri for uri in request.resources if uri != request.reply.issuer)
+    return (*request.scope, *(f"claim {name}" for name in names), *(f"resource {uri}" for uri in apis))
 
 
 def covers(held: Iterable[str], asked: Iterable[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Subject identifiers (OpenID Connect Core §8): the same for all clients, or one per sector."""
+"""Subject and session identifiers: the same for all clients, or one per sector (OpenID Connect Core §8)."""
 
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
@@ -21,10 +21,13 @@ def sector_identifier(redirect_uris: Sequence[str], sector_identifier_uri: str |
     return hosts.pop() if len(hosts) == 1 else None
 
 
-def subject(client: Client, user_id: str, *, mac: Callable[[str], str]) -> str:
-    """Return the `sub` that this client knows a user by; `mac` is a keyed hash, so that nobody can link sectors."""
+def known_as(client: Client, id: str, *, mac: Callable[[str], str]) -> str:
+    """Return the `sub` or `sid` that this client knows a user or a session by.
+
+    `mac` is a keyed hash, another one for each of the two, so that nobody can link sectors.
+    """
     if client.subject_type is SubjectType.PUBLIC:
-        return user_id
+        return id
     # By the client where there is no single sector: linking nobody is the safe failure.
     sector = sector_of(client)
-    return mac(f"host:{sector}|{user_id}" if sector is not None else f"client:{client.client_id}|{user_id}")
+    return mac(f"host:{sector}|{id}" if sector is not None else f"client:{client.client_id}|{id}")

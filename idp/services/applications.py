@@ -75,3 +75,6 @@ class Applications:
                     AuditAction.CONSENT_WITHDRAWN, actor=user_id, target=client_id, now=now, grants=revoked
                 )
                 await tx.audit_events.add(event)
+        # Once more: an answer that is being given at this moment is either seen here, or sees that the consent is gone.
+        async with self._store.write() as tx:
+            await tx.grants.revoke_client(user_id, client_id, now=now)

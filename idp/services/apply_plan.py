@@ -109,7 +109,7 @@ class Plan:
         self._labs(files, buried, prune=prune)
         self._users(files)
         self._memberships(files, prune=prune)
-        self._clients(files, prune=prune)
+        self._clients(files, issuer=issuer, prune=prune)
         self._resources(files, issuer=issuer, prune=prune)
 
     def _labs(self, files: ApplyFile, buried: Sequence[bool], *, prune: bool) -> None:
@@ -191,10 +191,12 @@ class Plan:
             lambda membership: membership_document(membership, lab, user),
         )
 
-    def _clients(self, files: ApplyFile, *, prune: bool) -> None:
+    def _clients(self, files: ApplyFile, *, issuer: str, prune: bool) -> None:
         if files.clients is None:
             return
         for entry in files.clients:
+            for place, text in entry.given.own_addresses(issuer).items():
+                self.faults.append(entry.source.fault((*entry.place, *place), text))
             present = self._state.clients.get(entry.given.client_id)
             secrets = self._secrets(entry, present)
             client = entry.given.client(present, secrets=secrets, now=self._now, managed_by=ManagedBy.APPLY)

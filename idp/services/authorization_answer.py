@@ -9,7 +9,8 @@ from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
-from idp.protocol.errors import OAuthError
+from idp.protocol.errors import AccessDenied, LoginRequired, OAuthError
+from idp.protocol.prompt import consent_tokens, covers
 from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
 from idp.protocol.session_state import origin_of, session_state
 from idp.services.sessions import SignedIn
@@ -49,7 +50,8 @@ class AuthorizationAnswer:
 
         Raises:
             InteractionGone: somebody was first with the same request, or the client was deleted.
-            Refused: the answer cannot be made, such as encrypted for a client whose keys cannot be had.
+            Refused: the answer cannot be made, such as encrypted for a client whose keys cannot be had; or the user
+                signed out, or withdrew the consent, meanwhile.
         """
         now = self._clock()
         grant = _grant(request, signed_in, now)
@@ -65,12 +67,35 @@ class AuthorizationAnswer:
         except Conflict:
             # The client was deleted meanwhile.
             raise InteractionGone(request.client.client_id) from None
+        await self._check_still_meant(request, signed_in, grant)
         origin = origin_of(request.redirect_uri.uri)
         if browser_state is not None and origin is not None and "openid" in request.scope:
             params["session_state"] = session_state(
                 client_id=request.client.client_id, origin=origin, browser_state=browser_state, salt=mint_token()
             )
         return request.reply.success(**params)
+
+    async def _check_still_meant(self, request: AuthorizationRequest, signed_in: SignedIn, grant: Grant) -> None:
+        """Take back what was given at the moment of a sign-out, or of a withdrawal of the consent.
+
+        Whoever ends a session or withdraws a consent commits that first, and then revokes what there is: of the two
+        that happen at once, one always sees the other.
+
+        Raises:
+            Refused: the user meant otherwise meanwhile.
+        """
+        session = await self._store.find_session_by_id(signed_in.session.id)
+        error: OAuthError | None = None
+        if session is None or session.ended_at is not None:
+            error = LoginRequired("The user signed out at the same time.")
+        elif not request.client.trusted:
+            consent = await self._store.find_consent(signed_in.user.id, request.client.client_id)
+            if consent is None or not covers(consent.scopes, consent_tokens(request)):
+                error = AccessDenied("The user withdrew the consent at the same time.")
+        if error is not None:
+            async with self._store.write() as tx:
+                await tx.grants.revoke(grant.id, now=self._clock())
+            raise Refused(request.reply, error)
 
     async def _issue(
         self, request: AuthorizationRequest, grant: Grant, signed_in: SignedIn, now: datetime
@@ -131,7 +156,8 @@ def _grant(request: AuthorizationRequest, signed_in: SignedIn, now: datetime) ->
         acr=session.acr,
         amr=session.amr,
         nonce=request.nonce,
-        claims=request.claims.document,
+        # As the client is registered now, which is what the user saw: a later registration adds nothing to it.
+        claims=request.claims.of_scopes(request.client.scopes).document,
         resources=request.resources,
         offline=offline,
         created_at=now,

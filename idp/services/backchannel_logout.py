@@ -178,7 +178,7 @@ class BackchannelLogout:
             issuer=self._issuer,
             client_id=client.client_id,
             sub=self._subjects.of(client, delivery.user_id),
-            sid=delivery.session_id,
+            sid=self._subjects.sid(client, delivery.session_id),
             jti=mint_id("t"),
             now=self._clock(),
         )

@@ -19,6 +19,7 @@ from idp.store.columns import storable
 
 # RFC 6749 appendix A.1 and A.2.
 _VSCHARS = re.compile(r"[\x20-\x7E]+")
+_MAX_ENTRIES = 50
 
 
 def _check_vschars(text: str) -> str:
@@ -44,6 +45,12 @@ def _check_scope(scope: str) -> str:
 def _check_once(items: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(items)) < len(items):
         raise ValueError("it lists something twice")
+    return items
+
+
+def _check_few(items: tuple[str, ...]) -> tuple[str, ...]:
+    if len(items) > _MAX_ENTRIES:
+        raise ValueError(f"it has more than {_MAX_ENTRIES} entries")
     return items
 
 
@@ -127,6 +134,7 @@ def _without_repetition(items: tuple[str, ...]) -> tuple[str, ...]:
 
 
 Once = AfterValidator(_check_once)
+Few = AfterValidator(_check_few)
 Credential = Annotated[str, AfterValidator(_check_vschars)]
 ClientId = Annotated[Credential, longest(2048), AfterValidator(_check_client_id)]
 Scope = Annotated[str, AfterValidator(_check_scope)]

@@ -25,6 +25,7 @@ from idp.domain.lab import ManagedBy
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.redirect_uri import redirect_uri_fault
 from idp.protocol.response_type import ID_TOKEN, grant_types_of
+from idp.protocol.session_state import origin_of
 from idp.protocol.subject import sector_identifier
 from idp.services.audit import audit_event
 from idp.services.client_fields import (
@@ -35,6 +36,7 @@ from idp.services.client_fields import (
     Credential,
     EncryptionAlg,
     EncryptionEnc,
+    Few,
     HttpsUri,
     Jwks,
     Once,
@@ -45,7 +47,7 @@ from idp.services.client_fields import (
     SignatureAlg,
 )
 from idp.services.clients import make_secret, mint_secret
-from idp.services.input import Input, InputRefused, Origin, Text, WebAddress, longest
+from idp.services.input import Input, InputRefused, Origin, Place, Text, WebAddress, longest
 from idp.services.installation import DataKeys
 from idp.store.errors import Conflict
 from idp.store.store import Store
@@ -72,7 +74,7 @@ def _check_redirect_uri(uri: str, info: ValidationInfo) -> str:
     return uri
 
 
-_Uris = Annotated[tuple[Annotated[str, AfterValidator(_check_redirect_uri)], ...], Once]
+_Uris = Annotated[tuple[Annotated[str, AfterValidator(_check_redirect_uri)], ...], Few, Once]
 
 
 class ClientInput(Input):
@@ -103,7 +105,7 @@ class ClientInput(Input):
     logo_uri: WebAddress | None = None
     policy_uri: WebAddress | None = None
     tos_uri: WebAddress | None = None
-    contacts: Annotated[tuple[Contact, ...], Once] = ()
+    contacts: Annotated[tuple[Contact, ...], Few, Once] = ()
     software_id: Text | None = None
     software_version: Text | None = None
     sector_identifier_uri: HttpsUri | None = None
@@ -116,7 +118,7 @@ class ClientInput(Input):
     userinfo_encrypted_response_enc: EncryptionEnc | None = None
     request_object_signing_alg: SignatureAlg | None = None
     require_signed_request_object: bool = False
-    request_uris: Annotated[tuple[RequestUri, ...], Once] = ()
+    request_uris: Annotated[tuple[RequestUri, ...], Few, Once] = ()
     default_max_age: Annotated[StrictInt, Field(ge=0, le=2_147_483_647)] | None = None
     require_auth_time: bool = False
     default_acr_values: Annotated[tuple[Acr, ...], Once] = ()
@@ -128,7 +130,7 @@ class ClientInput(Input):
     access_token_format: AccessTokenFormat = AccessTokenFormat.JWT
     require_pkce: bool = True
     trusted: bool = False
-    web_origins: Annotated[tuple[Origin, ...], Once] | None = None
+    web_origins: Annotated[tuple[Origin, ...], Few, Once] | None = None
     allowed_labs: AllowedLabs = ()
 
     @field_validator("jwks_uri")
@@ -273,6 +275,21 @@ class ClientInput(Input):
             raise ValueError("only a client that authenticates may do without PKCE (RFC 9700 §2.1.1)")
         return required
 
+    def own_addresses(self, issuer: str) -> dict[Place, str]:
+        """Return a fault for each address that is this server's own: nothing of a client's is there.
+
+        Sent back to such a one, people would get an answer meant for an application, or be signed out.
+        """
+        own = origin_of(issuer)
+        addresses: dict[Place, str] = {}
+        for name, value in self:
+            if name.endswith("_uri"):
+                addresses[name,] = value
+            elif name.endswith("_uris"):
+                addresses |= {(name, position): uri for position, uri in enumerate(value)}
+        fault = "it is an address of this server"
+        return {place: fault for place, uri in addresses.items() if uri is not None and origin_of(uri) == own}
+
     def client(
         self,
         present: Client | None,
@@ -317,7 +334,7 @@ def _origin(uri: str) -> tuple[str, str | None, int | None]:
 
 
 async def register(
-    store: Store, keys: DataKeys, clock: Clock, raw: dict[str, Any], *, actor: str
+    store: Store, keys: DataKeys, clock: Clock, raw: dict[str, Any], *, issuer: str, actor: str
 ) -> tuple[Client, str | None]:
     """Register a client and return it with its new secret, which is told this once; None where it needs none.
 
@@ -327,6 +344,8 @@ async def register(
         InputRefused: the metadata are wrong, or the `client_id` is taken.
     """
     given = ClientInput.read({"client_id": mint_id("client"), **raw})
+    if faults := given.own_addresses(issuer):
+        raise InputRefused(faults)
     now = clock()
     method = given.token_endpoint_auth_method
     secret = None if method in SECRETLESS else mint_secret(method)

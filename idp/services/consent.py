@@ -1,12 +1,16 @@
 """Consent (OpenID Connect Core §3.1.2.4): what the page shows, and what was decided on it."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from idp.crypto.opaque import hash_token, same
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
 from idp.domain.lab import LabMembership
+from idp.domain.resource import Resource
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import AccessDenied
@@ -14,27 +18,40 @@ from idp.protocol.prompt import consent_tokens
 from idp.services.audit import audit_event
 from idp.services.authorization import Ask, Authorization
 from idp.services.authorization_answer import InteractionGone
+from idp.services.resources import Resources
 from idp.services.sessions import Accounts, SignedIn
+from idp.store.errors import NotFound
 from idp.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsentPage:
-    """What the consent page shows; `tokens` are scopes and single claims, `given` those already agreed to."""
+    """What the consent page shows; `tokens` are as in `consent_tokens`, `given` those already agreed to."""
 
     request: AuthorizationRequest
     signed_in: SignedIn
     memberships: tuple[LabMembership, ...]
+    resources: Mapping[str, Resource]
     tokens: tuple[str, ...]
     given: frozenset[str]
+
+    @property
+    def mark(self) -> str:
+        """What the answer has to be about: the account, the application, where it goes, and what it may have."""
+        return _mark(self.request, self.signed_in)
+
+
+class ConsentChanged(Exception):
+    """What was shown is no longer what would be agreed to: the page is to be shown anew."""
 
 
 class Consents:
     """Asks users what an application may have, and remembers it."""
 
-    def __init__(self, store: Store, authorization: Authorization, clock: Clock) -> None:
+    def __init__(self, store: Store, authorization: Authorization, resources: Resources, clock: Clock) -> None:
         self._store = store
         self._authorization = authorization
+        self._resources = resources
         self._clock = clock
 
     async def page(self, handle: str, accounts: Accounts) -> ConsentPage | None:
@@ -51,20 +68,24 @@ class Consents:
             request=progress.request,
             signed_in=progress.signed_in,
             memberships=tuple(await self._store.find_memberships(progress.signed_in.user.id)),
+            resources=await self._resources.find_all(progress.request.resources),
             tokens=consent_tokens(progress.request),
             given=frozenset(() if progress.consent is None else progress.consent.scopes),
         )
 
-    async def decide(self, handle: str, accounts: Accounts, *, allowed: bool) -> AuthorizationResponse | Ask:
-        """Take the answer of the consent page and continue.
+    async def decide(self, handle: str, accounts: Accounts, *, mark: str, allowed: bool) -> AuthorizationResponse | Ask:
+        """Take the answer of the consent page and continue; `mark` is that of the page that was shown.
 
         Raises:
+            ConsentChanged: the client registered otherwise meanwhile, or another account was chosen in another tab.
             Refused: the user did not allow it; answered by redirect.
             InteractionGone, UnknownClient, RedirectUriRefused: as for `Authorization.resume`.
         """
         pending = await self._authorization.pending(handle)
         progress = await self._authorization.progress(pending.request, accounts, pending.interaction)
         if progress.signed_in is not None:
+            if not same(mark, _mark(progress.request, progress.signed_in)):
+                raise ConsentChanged
             if not allowed:
                 await self._deny(pending.interaction, progress.request, progress.signed_in)
             await self._allow(pending.interaction, progress.request, progress.signed_in)
@@ -85,7 +106,11 @@ class Consents:
         async with self._store.write() as tx:
             # The first consent has no row to lock, and the user may press Allow in two tabs at once.
             await tx.users.lock(user_id)
-            present = await tx.interactions.lock(interaction.hash)
+            try:
+                present = await tx.interactions.lock(interaction.hash)
+            except NotFound:
+                # The client was deleted meanwhile, and its requests with it.
+                raise InteractionGone(client_id) from None
             await tx.interactions.save(replace(present, user_id=user_id, consented_at=now))
             held = await tx.consents.find(user_id, client_id)
             consent = Consent(
@@ -100,3 +125,9 @@ class Consents:
                 AuditAction.CONSENT_GIVEN, actor=user_id, target=client_id, now=now, scopes=list(tokens)
             )
             await tx.audit_events.add(event)
+
+
+def _mark(request: AuthorizationRequest, signed_in: SignedIn) -> str:
+    client = request.client
+    shown = (signed_in.session.id, client.client_id, client.client_name, request.redirect_uri.uri)
+    return hash_token(json.dumps([*shown, consent_tokens(request)]))

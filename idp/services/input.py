@@ -24,6 +24,10 @@ NOT_SUPPORTED = "it is not supported by this version"
 _EMAIL = re.compile(
     r"[^\s@\"(),:;<>\[\]\\]{1,64}@(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_])(?:\.(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_]))*"
 )
+# Persian and the scripts of India spell with them, and emoji are put together with one.
+_JOINERS = frozenset("\u200c\u200d")
+# Letters and symbols that nobody sees: the fillers of Hangul, and Braille without a dot.
+_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 _FAULTS = {
     "missing": "it is missing",
     "string_type": "it must be text; put numbers in quotes",
@@ -106,11 +110,15 @@ def place_text(place: Place) -> str:
 
 
 def _check_text(text: str, *, lines: bool = False) -> str:
-    if not text.strip():
-        raise ValueError("it is empty")
+    kinds = {unicodedata.category(mark) for mark in text if not (lines and mark in "\r\n") and mark not in _JOINERS}
     # Control characters, NUL among them, and halves of surrogate pairs, which no database stores.
-    if any(unicodedata.category(mark) in {"Cc", "Cs"} and not (lines and mark in "\r\n") for mark in text):
+    if kinds & {"Cc", "Cs"}:
         raise ValueError("it holds control characters")
+    # Marks that turn text around, zero-width spaces, separators: what is read would not be what is written.
+    if kinds & {"Cf", "Zl", "Zp"}:
+        raise ValueError("it holds invisible characters, or some that turn the text around")
+    if not any(unicodedata.category(mark)[0] in "LNPS" and mark not in _BLANKS for mark in text):
+        raise ValueError("it is empty")
     return text
 
 

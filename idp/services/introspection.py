@@ -75,7 +75,8 @@ class Introspection:
         scope = [name for name in token.scope.split() if name in registered]
         released: dict[str, Any] = {}
         if user is not None and not LAB_SCOPES.isdisjoint(scope):
-            released = lab_claims(await self._store.find_memberships(user.id), caller, scope, now=now)
+            memberships = await self._store.find_memberships(user.id)
+            released = lab_claims(memberships, client, scope, now=now, reader=caller)
         if (left := " ".join(scope)) != token.scope:
             token = replace(token, scope=left)
         sub = client.client_id if user is None else self._subjects.of(client, user.id)

@@ -9,8 +9,6 @@ from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
 
-from PIL import Image
-
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.logo import Logo
@@ -132,6 +130,9 @@ def redraw(data: bytes) -> bytes:
     Raises:
         NotALogo: it is no PNG, JPEG, GIF or WebP, is damaged, or has too many pixels.
     """
+    # Loaded with the first logo, and in the thread that draws it: an installation may have none.
+    from PIL import Image
+
     try:
         with Image.open(BytesIO(data), formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:

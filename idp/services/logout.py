@@ -48,8 +48,11 @@ class Logout:
         self._clock = clock
         self._issuer = issuer
 
-    async def check(self, params: Parameters, accounts: Accounts) -> LogoutRequest:
+    async def check(self, params: Parameters, accounts: Accounts, cookies: Sequence[str]) -> LogoutRequest:
         """Decide what to do; nothing is ended yet.
+
+        Only what the session `cookies` of the browser open can end: ID tokens lie in logs and histories, and whoever
+        finds one must not sign anybody out with it.
 
         Raises:
             InvalidRequest: the hint is not ours, or the redirect is not registered; shown as a page.
@@ -62,22 +65,24 @@ class Logout:
         named = hint.client_id if hint is not None else client_id
         client = await self._clients.find(named) if named is not None else None
 
-        def sub_of(session: Session) -> str | None:
-            return None if client is None else self._subjects.of(client, session.user_id)
+        def hint_of(session: Session) -> LogoutHint | None:
+            if client is None:
+                return None
+            sub = self._subjects.of(client, session.user_id)
+            return LogoutHint(client.client_id, sub, self._subjects.sid(client, session.id))
 
         decision = decide_logout(
             client=client,
             hint=hint,
             sessions=[account.session for account in accounts.all],
-            sub_of=sub_of,
+            hint_of=hint_of,
             post_logout_redirect_uri=params.get("post_logout_redirect_uri"),
             state=params.get("state"),
         )
         if hint is not None and not accounts.all:
-            # Gone idle meanwhile, or its cookie is lost.
-            session = await self._find_hinted(hint)
-            if session is not None and sub_of(session) == hint.sub:
-                decision = replace(decision, ending=(session,))
+            # Gone idle meanwhile: it signs nobody in any more, but what hangs on it may still live.
+            idle = await self._sessions.of_cookies(cookies)
+            decision = replace(decision, ending=tuple(session for session in idle if hint_of(session) == hint))
         return LogoutRequest(decision, client)
 
     async def end(self, ending: Sequence[Session]) -> SignedOut:
@@ -85,12 +90,10 @@ class Logout:
         applications, frames = [], []
         for session in ending:
             for client in await self._sessions.end(session, now=self._clock()):
-                frame = frontchannel_logout_address(client, issuer=self._issuer, sid=session.id)
+                sid = self._subjects.sid(client, session.id)
+                frame = frontchannel_logout_address(client, issuer=self._issuer, sid=sid)
                 if frame is not None:
                     frames.append(frame)
                 if frame is not None or is_told(client):
                     applications.append(client.client_name)
         return SignedOut(applications=tuple(dict.fromkeys(applications)), frames=tuple(frames))
-
-    async def _find_hinted(self, hint: LogoutHint) -> Session | None:
-        return None if hint.sid is None else await self._sessions.find_by_id(hint.sid)

@@ -1,17 +1,19 @@
 """Limits of requests per network (RFC 6585 §4), counted in this process."""
 
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from functools import cached_property
+from ipaddress import IPv4Network, IPv6Network
 from math import ceil
-
-from limits import parse
-from limits.aio.storage import MemoryStorage
-from limits.aio.strategies import FixedWindowRateLimiter
+from typing import TYPE_CHECKING
 
 from idp.domain.clock import system_clock
+from idp.services.networks import counted_network
 
-# Whoever has one address of these has them all.
-_PREFIX_LENGTHS = {4: 24, 6: 64}
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.aio.strategies import FixedWindowRateLimiter
+
+_IPV4_BITS = 24
 
 
 class TooManyRequests(Exception):
@@ -26,9 +28,8 @@ class RateLimits:
     """Named limits such as `20/hour`, counted for each network apart; `exempt` networks are never limited."""
 
     def __init__(self, limits: Mapping[str, str], *, exempt: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._limits = {name: parse(limit) for name, limit in limits.items()}
+        self._texts = dict(limits)
         self._exempt = tuple(exempt)
-        self._limiter = FixedWindowRateLimiter(MemoryStorage())
 
     async def hit(self, name: str, address: str | None) -> None:
         """Count one request from an address; None is one that the server was not told.
@@ -36,23 +37,20 @@ class RateLimits:
         Raises:
             TooManyRequests: the limit was reached before.
         """
-        network = self._network(address)
+        network = counted_network(address, ipv4_bits=_IPV4_BITS, exempt=self._exempt)
         if network is None:
             return
-        limit = self._limits[name]
-        if not await self._limiter.hit(limit, name, network):
-            window = await self._limiter.get_window_stats(limit, name, network)
+        limiter, limits = self._counting
+        if not await limiter.hit(limits[name], name, network):
+            window = await limiter.get_window_stats(limits[name], name, network)
             # The library measures by the machine's own time, so the rest is measured by it as well.
             raise TooManyRequests(max(1, ceil(window.reset_time - system_clock().timestamp())))
 
-    def _network(self, address: str | None) -> str | None:
-        """Return the network that an address counts for; None when it is exempt."""
-        try:
-            parsed = ip_address(address or "")
-        except ValueError:
-            return "unknown"
-        if isinstance(parsed, IPv6Address):
-            parsed = parsed.ipv4_mapped or parsed
-        if any(parsed in network for network in self._exempt):
-            return None
-        return str(ip_network((parsed, _PREFIX_LENGTHS[parsed.version]), strict=False))
+    @cached_property
+    def _counting(self) -> "tuple[FixedWindowRateLimiter, Mapping[str, RateLimitItem]]":
+        # Loaded with the first request that counts: the library, and what it needs of others, is slow to load.
+        from limits import parse
+        from limits.aio.storage import MemoryStorage
+        from limits.aio.strategies import FixedWindowRateLimiter
+
+        return FixedWindowRateLimiter(MemoryStorage()), {name: parse(text) for name, text in self._texts.items()}

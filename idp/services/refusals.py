@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any
 
 from idp.crypto.envelope import seal, unseal
@@ -35,6 +35,7 @@ from idp.protocol.refusal import (
 from idp.services.audit import caller_address
 from idp.services.clients import Clients
 from idp.services.installation import DataKeys
+from idp.services.networks import counted_network
 from idp.store.errors import Conflict, StoreError
 from idp.store.store import Store
 
@@ -201,7 +202,7 @@ class Allowance:
 
     def take(self, address: str | None, *, now: datetime) -> bool:
         """Whether one more may be kept for the address; it counts from then on."""
-        network = self._network(address)
+        network = counted_network(address, ipv4_bits=32, exempt=self._exempt)
         if network is None:
             return True
         began, count = self._taken.get(network, (now, 0))
@@ -219,18 +220,6 @@ class Allowance:
             self._taken = {name: held for name, held in self._taken.items() if now - held[0] < _WINDOW}
             self._full_until = min((began for began, _ in self._taken.values()), default=now) + _WINDOW
         return len(self._taken) < _MAX_NETWORKS
-
-    def _network(self, address: str | None) -> str | None:
-        """Return for whom an address counts; None when it is exempt."""
-        try:
-            parsed = ip_address(address or "")
-        except ValueError:
-            return "unknown"
-        if isinstance(parsed, IPv6Address):
-            parsed = parsed.ipv4_mapped or parsed
-        if any(parsed in network for network in self._exempt):
-            return None
-        return str(ip_network((parsed, 64), strict=False) if isinstance(parsed, IPv6Address) else parsed)
 
 
 def _place(reference: str) -> str:

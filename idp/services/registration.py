@@ -25,7 +25,7 @@ from idp.protocol.registration import (
 from idp.services.audit import audit_event, caller_address
 from idp.services.client_input import SECRETLESS, ClientInput
 from idp.services.clients import Clients, make_secret, mint_secret, secret_hash
-from idp.services.input import InputRefused, place_text
+from idp.services.input import InputRefused, Place, place_text
 from idp.services.installation import DataKeys
 from idp.services.rate_limit import RateLimits
 from idp.store.errors import NotFound
@@ -33,6 +33,8 @@ from idp.store.store import Store, Transaction
 
 LIMIT = "registration"
 _ANONYMOUS = "anonymous"
+# A name that nobody has checked must not push what is asked for off the page.
+_MAX_NAME_CHARS = 100
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -181,6 +183,8 @@ class ClientRegistration:
         metadata = read_metadata(raw, require_pkce=self._require_pkce)
         try:
             given = ClientInput.read({**metadata, "client_id": client_id})
+            if faults := self._faults(given):
+                raise InputRefused(faults)
         except InputRefused as refused:
             raise metadata_refusal({place_text(place): fault for place, fault in refused.faults.items()}) from None
         check_implicit_redirects(
@@ -189,6 +193,12 @@ class ClientRegistration:
         if given.sector_identifier_uri is not None:
             await self._check_sector(given.sector_identifier_uri, given)
         return given
+
+    def _faults(self, given: ClientInput) -> dict[Place, str]:
+        faults = given.own_addresses(self._issuer)
+        if len(given.client_name or "") > _MAX_NAME_CHARS:
+            faults["client_name",] = f"it must have at most {_MAX_NAME_CHARS} characters"
+        return faults
 
     async def _check_sector(self, uri: str, given: ClientInput) -> None:
         try:

@@ -109,10 +109,10 @@ class Sessions:
             newest.pop(signed_in.user.id, None)
         return Accounts(signed_in, newest_first(newest.values()), browser_state)
 
-    async def find_by_id(self, sid: str) -> Session | None:
-        """Return a session by its public id, whether it still counts or not."""
-        async with self._store.read() as tx:
-            return await tx.sessions.find(sid)
+    async def of_cookies(self, cookies: Iterable[str]) -> list[Session]:
+        """Return the sessions of these cookies, whether they still count or not."""
+        found = await asyncio.gather(*(self._store.find_session(hash_token(cookie)) for cookie in cookies))
+        return [session for session, _ in filter(None, found)]
 
     def start(self, user: User, *, acr: str, amr: tuple[str, ...], user_agent: str | None) -> tuple[str, Session]:
         """Return a new cookie and its session, which the caller saves; never a known cookie's (session fixation)."""

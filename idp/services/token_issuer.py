@@ -152,6 +152,7 @@ class TokenIssuer:
             grant,
             issuer=self.issuer,
             sub=self._subjects.of(client, grant.user_id),
+            sid=None if grant.session_id is None else self._subjects.sid(client, grant.session_id),
             ttl=self.times.id_token,
             now=now,
             hashes=hashes,

@@ -6,9 +6,21 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import JSON, ColumnElement, DateTime, Dialect, MetaData, String, Text, any_, bindparam, func, select
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    MetaData,
+    String,
+    Text,
+    any_,
+    bindparam,
+    func,
+    select,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine
 
 metadata = MetaData(
     naming_convention={
@@ -19,8 +31,6 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-
-_json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
 class Instant(TypeDecorator[datetime]):
@@ -65,11 +75,24 @@ class OneOf(TypeDecorator[StrEnum]):
         return None if value is None else self.kind(value)
 
 
+def _json(dialect: Dialect) -> TypeEngine[Any]:
+    """Return the type that holds JSON; a variant would load all of PostgreSQL's dialect for an installation on SQLite."""
+    if dialect.name != "postgresql":
+        return dialect.type_descriptor(JSON(none_as_null=True))
+    from sqlalchemy.dialects.postgresql import JSONB
+
+    return dialect.type_descriptor(JSONB(none_as_null=True))
+
+
 class TupleOf(TypeDecorator[tuple[Any, ...]]):
     """A tuple stored as a JSON array."""
 
-    impl = _json
+    impl = JSON(none_as_null=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type for JSON."""
+        return _json(dialect)
 
     def __init__(self, item: Callable[[Any], Any] = str) -> None:
         super().__init__()
@@ -87,8 +110,12 @@ class TupleOf(TypeDecorator[tuple[Any, ...]]):
 class Document(TypeDecorator[Mapping[str, Any]]):
     """A JSON object."""
 
-    impl = _json
+    impl = JSON(none_as_null=True)
     cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Return the database's own type for JSON."""
+        return _json(dialect)
 
     def process_bind_param(self, value: Mapping[str, Any] | None, dialect: Dialect) -> dict[str, Any] | None:
         """Return a plain dictionary."""

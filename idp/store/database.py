@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from sqlalchemy.pool import AsyncAdaptedQueuePool, NullPool
 
 from idp.store.errors import UnknownOutcome, translate
-from idp.store.lane import Lane, PostgresLane, SqliteLane
+from idp.store.lane import Lane, SqliteLane
 
 SQLITE_BUSY_TIMEOUT_SECONDS = 10
 _JSON = json.JSONDecoder()
@@ -41,6 +41,9 @@ class Database:
                 pool_size=pool_size, max_overflow=pool_size, pool_timeout=statement_timeout_seconds, pool_use_lifo=True
             )
             self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            # Loaded only here: the driver is large, and an installation on SQLite needs none of it.
+            from idp.store.postgres_lane import PostgresLane
+
             beside_the_pool = self._open_postgresql(poolclass=NullPool)
             self.lane = PostgresLane(beside_the_pool, timeout=statement_timeout_seconds)
 

@@ -1,6 +1,5 @@
 """What can go wrong in the store."""
 
-import asyncpg
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, InterfaceError, ProgrammingError, StatementError
 
 # SQLSTATE classes of refused values: cardinality, data, integrity, check option, limits such as an index entry's size.
@@ -40,8 +39,6 @@ def translate(error: Exception) -> StoreError:
 
     Raise it `from None`, for the driver's own text would follow as its cause.
     """
-    if isinstance(error, asyncpg.PostgresError | asyncpg.InterfaceError):
-        return _translate_driver(error)
     cause = error.orig if isinstance(error, StatementError) and error.orig is not None else error
     cause = getattr(cause, "driver_exception", cause)
     name = type(cause).__name__
@@ -53,8 +50,8 @@ def translate(error: Exception) -> StoreError:
     return Unavailable(f"{name}: {str(cause).partition(chr(10))[0] or 'no details'}")
 
 
-def _translate_driver(error: Exception) -> StoreError:
-    """The same for what asyncpg raises itself, where the hot path uses it without SQLAlchemy."""
+def translate_driver(error: Exception) -> StoreError:
+    """Return the same for what asyncpg raises itself, where the hot path uses it without SQLAlchemy."""
     name, state = type(error).__name__, getattr(error, "sqlstate", None)
     if state is None:
         # The driver's own complaint: the connection is gone. A value that it cannot encode has a state of class 22.

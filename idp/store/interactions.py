@@ -32,9 +32,12 @@ class Interactions(Repository[Interaction]):
     mapping = INTERACTIONS
 
     async def sign_in(self, hash: str, *, session_id: str) -> None:
-        """Remember whose sign-in happened within this request; nothing happens when it is gone or answered."""
+        """Remember whose sign-in happened within this request, who is thereby chosen among several accounts.
+
+        Nothing happens when the request is gone or answered.
+        """
         query = update(interactions).where(interactions.c.hash == hash, interactions.c.used_at.is_(None))
-        await self.connection.execute(query.values(session_id=session_id))
+        await self.connection.execute(query.values(session_id=session_id, selected_session_id=session_id))
 
     async def select_session(self, hash: str, *, session_id: str) -> None:
         """Remember which of several accounts was chosen; nothing happens when the request is gone or answered."""

@@ -42,7 +42,8 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
     ) -> list[LogoutDelivery]:
         """Take deliveries that are due, for this node alone until a time; on PostgreSQL others skip what is taken.
 
-        At most one for each client and none for the `busy` ones, so that a client that hangs holds up only its own.
+        At most one for each client and none for the `busy` ones, so that a client that hangs holds up only its own;
+        fewer attempts go first, so that those that hang again and again hold up nobody's first one.
         """
         table = logout_deliveries
         is_due = and_(
@@ -50,13 +51,14 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
             or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now),
             table.c.client_id.not_in(busy),
         )
-        turn = func.row_number().over(partition_by=table.c.client_id, order_by=(table.c.next_attempt_at, table.c.id))
+        order = (table.c.attempts, table.c.next_attempt_at, table.c.id)
+        turn = func.row_number().over(partition_by=table.c.client_id, order_by=order)
         ranked = select(table.c.id, turn.label("turn")).where(is_due).subquery()
         due = (
             select(table.c.id)
             # Once more that they are due: another node may have taken one since they were ranked.
             .where(table.c.id.in_(select(ranked.c.id).where(ranked.c.turn == 1)), is_due)
-            .order_by(table.c.next_attempt_at)
+            .order_by(*order)
             .limit(limit)
             .with_for_update(skip_locked=True)
         )
@@ -64,7 +66,7 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
         if not ids:
             return []
         await self.connection.execute(update(table).where(table.c.id.in_(ids)).values(claimed_until=until))
-        return await self._many(self._select().where(table.c.id.in_(ids)).order_by(table.c.next_attempt_at))
+        return await self._many(self._select().where(table.c.id.in_(ids)).order_by(*order))
 
     async def undelivered(self) -> Sequence[LogoutDelivery]:
         """Return what is still owed and what was given up, in the order in which it arose."""

@@ -131,6 +131,7 @@ class Store:
         self._authorization_codes = Coalesce(issued_reader(database, AUTHORIZATION_CODES))
         self._memberships = Coalesce(self._memberships_reader())
         self._sessions = Coalesce(self._sessions_reader())
+        self._sessions_by_id = Coalesce(self._sessions_by_id_reader())
         self._clients = Coalesce(self._clients_reader())
         self._consents = Coalesce(self._consents_reader())
         self._coalesced: Sequence[Coalesce[Any]] = (
@@ -139,6 +140,7 @@ class Store:
             self._authorization_codes,
             self._memberships,
             self._sessions,
+            self._sessions_by_id,
             self._clients,
             self._consents,
         )
@@ -174,6 +176,10 @@ class Store:
     async def find_session(self, hash: str) -> tuple[Session, User] | None:
         """Return a browser session and its user by the hash of its cookie."""
         return await self._sessions.find(hash)
+
+    async def find_session_by_id(self, sid: str) -> Session | None:
+        """Return a browser session by its public id, whether it still counts or not."""
+        return await self._sessions_by_id.find(sid)
 
     async def find_client(self, client_id: str) -> Client | None:
         """Return a client."""
@@ -235,6 +241,14 @@ class Store:
             rows = await read_rows(hashes)
             pairs = [(SESSIONS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]
             return {session.hash: (session, user) for session, user in pairs}
+
+        return read
+
+    def _sessions_by_id_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, Session]]]:
+        read_rows = self._reader(select(*SESSIONS.columns), sessions.c.id, SESSIONS)
+
+        async def read(sids: Sequence[str]) -> dict[str, Session]:
+            return {session.id: session for session in map(SESSIONS.from_row, await read_rows(sids))}
 
         return read
 

@@ -20,7 +20,8 @@ _TITLES = {
     "groups": "Your labs as a list of groups",
     "offline_access": "Stay connected",
 }
-_CLAIM = "claim "
+_CLAIM, _RESOURCE = "claim ", "resource "
+_SHOWN_CHARS = 60
 
 
 async def describe(request: Request[Services], client: Client) -> dict[str, Any]:
@@ -36,8 +37,22 @@ async def describe(request: Request[Services], client: Client) -> dict[str, Any]
 
 
 def host_of(uri: str) -> str:
-    """Return where an address leads, as people recognise it; of a scheme of an application's own all of it."""
-    return urlsplit(uri).netloc or uri
+    """Return where an address leads, as people recognise it: a host, or a scheme of an application's own.
+
+    What such a scheme has in the place of a host means nothing to anybody else, and could be a lie: it is left out.
+    """
+    parts = urlsplit(uri)
+    if parts.scheme in {"http", "https"}:
+        return parts.netloc
+    return f"{parts.scheme}://…" if parts.netloc else uri if len(uri) <= _SHOWN_CHARS else f"{uri[:_SHOWN_CHARS]}…"
+
+
+def known_as(client: Client) -> str:
+    """Return what a link of ours to an application says: its name, if somebody here has checked it, else the host."""
+    if not client.self_registered:
+        return client.client_name
+    address = client.initiate_login_uri or next(iter(client.redirect_uris), None)
+    return client.client_id if address is None else host_of(address)
 
 
 def claim_of(token: str) -> str | None:
@@ -45,8 +60,16 @@ def claim_of(token: str) -> str | None:
     return token.removeprefix(_CLAIM) if token.startswith(_CLAIM) else None
 
 
+def resource_of(token: str) -> str | None:
+    """Return the URI of the API that a token of a consent stands for; None for anything else."""
+    return token.removeprefix(_RESOURCE) if token.startswith(_RESOURCE) else None
+
+
 def title_of(token: str) -> str:
-    """Return in words what a scope or a single claim lets an application have."""
+    """Return in words what a scope, a single claim or an API lets an application have."""
+    resource = resource_of(token)
+    if resource is not None:
+        return f"Act for you at {resource}"
     claim = claim_of(token)
     scope = token if claim is None else SCOPE_OF_CLAIM[claim]
     return _TITLES.get(scope, scope)

@@ -6,14 +6,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.domain.claims import SCOPE_CLAIMS, SCOPE_OF_CLAIM, lab_claims, user_claims
-from idp.services.consent import ConsentPage
-from idp.web.application import claim_of, describe, host_of, title_of
+from idp.services.consent import ConsentChanged, ConsentPage
+from idp.web.application import claim_of, describe, host_of, resource_of, title_of
+from idp.web.cookies import ForgedForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import proceed, resume_path
 from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
 
+_CHANGED = "Something changed while this page was open. Please look at it again before you decide."
 _NOTHING = "Nothing is on file"
 
 
@@ -23,13 +25,21 @@ async def consent(request: Request[Services]) -> Response:
     state = request.state
     handle = read_query(request).get("interaction") or ""
     accounts = await find_accounts(request)
-    if request.method == "POST":
+    notice = None
+    if request.method == "POST" and accounts.all:
         form = await read_form(request)
         form.check_single()
-        if accounts.active is not None:
+        try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-            allowed = form.get("decision") == "allow"
-            return proceed(request, await state["consents"].decide(handle, accounts, allowed=allowed))
+            mark, allowed = form.get("mark") or "", form.get("decision") == "allow"
+            return proceed(request, await state["consents"].decide(handle, accounts, mark=mark, allowed=allowed))
+        except ForgedForm:
+            # Signed in or out in another tab since: the page is shown anew. A foreign origin gets no second chance.
+            if request.headers.get("origin", state["issuer"]) != state["issuer"]:
+                raise
+            notice = _CHANGED
+        except ConsentChanged:
+            notice = _CHANGED
     shown = await state["consents"].page(handle, accounts)
     if shown is None:
         return redirect(resume_path(handle))
@@ -37,8 +47,11 @@ async def consent(request: Request[Services]) -> Response:
     query = urlencode({"interaction": handle})
     response = state["pages"].render(
         "consent.html",
+        status=200 if notice is None else 409,
         transaction=True,
+        notice=notice,
         csrf=csrf,
+        mark=shown.mark,
         action=f"/consent?{query}",
         client=await describe(request, shown.request.client),
         host=host_of(shown.request.redirect_uri.uri),
@@ -52,9 +65,13 @@ async def consent(request: Request[Services]) -> Response:
 
 def _item(token: str, shown: ConsentPage, request: Request[Services]) -> tuple[str, str, str, bool]:
     """Return title, actual value, technical name, and whether it was agreed to before."""
+    given = token in shown.given
+    if (audience := resource_of(token)) is not None:
+        name = shown.resources[audience].name if audience in shown.resources else audience
+        return f"Act for you at {name}", audience, host_of(audience), given
     claim = claim_of(token)
     scope = token if claim is None else SCOPE_OF_CLAIM[claim]
-    return title_of(token), _value(scope, claim, shown, request), claim or token, token in shown.given
+    return title_of(token), _value(scope, claim, shown, request), claim or token, given
 
 
 def _value(scope: str, claim: str | None, shown: ConsentPage, request: Request[Services]) -> str:

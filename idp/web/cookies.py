@@ -14,7 +14,11 @@ from idp.services.sessions import MAX_ACCOUNTS, Accounts, SignedIn
 
 
 class ForgedForm(Exception):
-    """A form that did not come from our page in this browser, or from one that was opened before a sign-in."""
+    """A form that did not come from our page in this browser and session."""
+
+
+class StaleForm(ForgedForm):
+    """One that no other site sent: its page was opened before somebody signed in or out, and can be shown anew."""
 
 
 class Cookies:
@@ -38,6 +42,10 @@ class Cookies:
     def session(self, request: HTTPConnection[Any]) -> str | None:
         """Return the session cookie: that of the active account."""
         return request.cookies.get(self._session)
+
+    def sessions(self, request: HTTPConnection[Any]) -> list[str]:
+        """Return every session cookie, that of the active account first."""
+        return list(filter(None, (self.session(request), *self.others(request))))
 
     def others(self, request: HTTPConnection[Any]) -> tuple[str, ...]:
         """Return the session cookies of further accounts, each once and no more than we would have set."""
@@ -101,7 +109,8 @@ class Cookies:
         Browsers say where a form comes from; what says nothing is judged by the token alone.
 
         Raises:
-            ForgedForm: it did not.
+            StaleForm: it did not, but says of no other site that it came from there.
+            ForgedForm: it came from another site.
         """
         origin = request.headers.get("origin")
         if origin is not None and origin != self._issuer:
@@ -110,14 +119,13 @@ class Cookies:
             raise ForgedForm
         cookie = request.cookies.get(self._form)
         if not cookie or token is None or not same(token, self._token(cookie, signed_in)):
-            raise ForgedForm
+            raise StaleForm
 
     def _token(self, cookie: str, signed_in: SignedIn | None) -> str:
         return mac(self._csrf_key, f"{cookie}|{'' if signed_in is None else signed_in.session.id}")
 
     def _cookies_of(self, request: HTTPConnection[Any], accounts: Iterable[SignedIn]) -> list[str]:
-        sent = filter(None, (self.session(request), *self.others(request)))
-        by_hash = {hash_token(cookie): cookie for cookie in sent}
+        by_hash = {hash_token(cookie): cookie for cookie in self.sessions(request)}
         return [by_hash[account.session.hash] for account in accounts]
 
     def _renew_state(self, response: Response) -> None:

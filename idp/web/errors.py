@@ -24,6 +24,7 @@ from idp.services.authorization_answer import InteractionGone
 from idp.services.refusals import RefusedRequest
 from idp.services.setup import SetupClosed
 from idp.store.errors import Unavailable
+from idp.web.application import known_as
 from idp.web.cookies import ForgedForm
 from idp.web.forms import remembered_parameters
 from idp.web.responses import json_no_store, oauth_error
@@ -108,13 +109,14 @@ def error_page(
     who: str,
     reference: str,
     explained: bool = False,
+    client_name: str | None = None,
     details: list[tuple[str, Marked]] | None = None,
     onward: tuple[str, str] | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the error page; with `explained` its reference leads to the explanation.
 
-    `onward` is where to start again, and the name of the application there.
+    `client_name` is which application one cannot continue to; `onward` where to start again, and what is there.
     """
     state = request.state
     response = state["pages"].render(
@@ -128,6 +130,7 @@ def error_page(
         reference=reference,
         explained=explained,
         at=state["clock"](),
+        client_name=client_name,
         details=details or [],
         onward=onward,
     )
@@ -161,12 +164,9 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
         # The client may be known from the cache; then nobody is known to be an administrator.
         signed_in = None
     if sent is None:
-        message = f"You cannot continue to {client.client_name}: it did not say, exactly once, where to send you back."
+        message = "It did not say, exactly once, where to send you back."
     else:
-        message = (
-            f"You cannot continue to {client.client_name} because the address it asked us to send you back to does "
-            "not match the ones on file."
-        )
+        message = "The address it asked us to send you back to does not match the ones on file."
     if signed_in is not None and signed_in.user.roles:
         details = beside(compare_redirect_uri(client, sent))
     else:
@@ -183,6 +183,7 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
         code="invalid_redirect_uri",
         title="This application’s return address is not registered",
         message=message,
+        client_name=client.client_name,
         who="You have not done anything wrong. If you run this application: register the address, or correct the one "
         "it sends. Scheme, host, port, path and query must match exactly.",
         reference=reference,
@@ -273,7 +274,7 @@ async def _onward(request: Request[Services], error: Exception) -> tuple[str, st
     except Unavailable:
         return None
     address = None if client is None else initiate_login_address(client, issuer=request.state["issuer"])
-    return None if client is None or address is None else (address, client.client_name)
+    return None if client is None or address is None else (address, known_as(client))
 
 
 def failure_page(request: Request[Services], error: Exception) -> Response:

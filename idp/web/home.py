@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from idp.protocol.initiate_login import initiate_login_address
 from idp.services.sessions import SignedIn
+from idp.web.application import known_as
 from idp.web.endpoint import page
 from idp.web.select_account import list_accounts, select_account_path
 from idp.web.services import Services, find_accounts
@@ -35,15 +36,21 @@ async def home(request: Request[Services]) -> Response:
 
 
 async def _applications(request: Request[Services], signed_in: SignedIn) -> list[dict[str, Any]]:
-    """Return those that can be used now, each with where it starts a sign-in, or else where it introduces itself."""
+    """Return those that can be used now, each with where it starts a sign-in, or else where it introduces itself.
+
+    One that registered itself may change its name and logo at any time, to whatever looks like our own words: it is
+    shown as the host that it leads to.
+    """
     held = await request.state["applications"].of(signed_in.user.id)
     clients = [application.client for application in held if application.client.active]
-    logos = await request.state["logos"].urls(clients)
+    logos = await request.state["logos"].urls(client for client in clients if not client.self_registered)
     return [
         {
-            "name": client.client_name,
+            "title": known_as(client),
+            "unverified": client.self_registered,
             "logo": logos.get(client.client_id),
-            "uri": initiate_login_address(client, issuer=request.state["issuer"]) or client.client_uri,
+            "uri": initiate_login_address(client, issuer=request.state["issuer"])
+            or (None if client.self_registered else client.client_uri),
         }
         for client in clients
     ]

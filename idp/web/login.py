@@ -11,7 +11,7 @@ from idp.protocol.parameters import Parameters
 from idp.services.login import LoginFailed
 from idp.services.sessions import Accounts
 from idp.web.application import describe
-from idp.web.cookies import ForgedForm
+from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import resume_path
@@ -40,10 +40,7 @@ async def login(request: Request[Services]) -> Response:
     identifier, password = form.get("username") or "", form.get("password") or ""
     try:
         state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-    except ForgedForm:
-        # Signed in or out in another tab since: the page is shown anew. A foreign origin gets no second chance.
-        if request.headers.get("origin", state["issuer"]) != state["issuer"]:
-            raise
+    except StaleForm:
         return await _form(request, query, accounts, pending, identifier=identifier, error=_STALE, status=403)
     try:
         new = await state["login"].with_password(

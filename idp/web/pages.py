@@ -1,8 +1,8 @@
 """The server-rendered pages: templates, their security headers (CSP Level 3) and hashed static files.
 
 Texts in a template are marked for translation. A handler passes short fixed messages as they stand in the catalogue
-(`error`, `notice`, `errors`: the template looks them up), and sentences with names in them finished (`title`,
-`message`).
+(`error`, `notice`, `errors`: the template looks them up), and finished sentences (`title`, `message`). Names that
+others chose it passes apart, and the template sets them off (`<bdi>`), so that they cannot turn the text around them.
 """
 
 import gzip

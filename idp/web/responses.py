@@ -3,13 +3,13 @@
 import json
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.protocol.authorization_response import AuthorizationResponse, ResponseMode
 from idp.protocol.errors import InvalidClient, MissingToken, OAuthError
+from idp.web.application import host_of
 from idp.web.services import Services
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
@@ -92,6 +92,6 @@ def deliver(request: Request[Services], answer: AuthorizationResponse) -> Respon
         "form_post.html",
         transaction=True,
         action=answer.location,
-        host=urlsplit(answer.location).netloc or answer.location,
+        host=host_of(answer.location),
         params=answer.params,
     )

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.services.sessions import Accounts, SignedIn
-from idp.web.cookies import ForgedForm
+from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import resume_path
@@ -35,10 +35,7 @@ async def select_account(request: Request[Services]) -> Response:
     form.check_single()
     try:
         state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-    except ForgedForm:
-        # Signed in or out in another tab since: the page is shown anew. A foreign origin gets no second chance.
-        if request.headers.get("origin", state["issuer"]) != state["issuer"]:
-            raise
+    except StaleForm:
         return _list(request, accounts, pending, handle, error=_STALE, status=403)
     if (leaving := accounts.find(form.get("sign_out") or "")) is not None:
         return await _sign_out(request, accounts, leaving, handle)

@@ -75,7 +75,7 @@ async def test_two_people_of_one_browser_are_kept_apart(app: App, browser: Brows
 
     assert decoded(of_bob["id_token"])[1]["sub"] == BOB_ID
     assert decoded(of_bob["id_token"])[1]["sid"] != decoded(of_alice["id_token"])[1]["sid"]
-    assert f"Signed in as <b>{BOB}</b>" in (await browser.get("/")).text
+    assert f"Signed in as <b><bdi>{BOB}</bdi></b>" in (await browser.get("/")).text
     # Alice stays signed in beside Bob, with what she gave.
     assert await app.is_alive(of_alice["access_token"])
     assert await app.is_alive(of_bob["access_token"])

@@ -90,8 +90,10 @@ async def test_withdrawn_consent_is_gone(app: App, browser: Browser) -> None:
 
     await app.services["applications"].withdraw(ALICE_ID, "portal")
 
-    # Not even the page that was opened before brings it back.
-    tokens = (await app.redeem(await browser.finish(page))).json()
+    # Not even the page that was opened before brings it back; it is shown anew first.
+    changed = await browser.submit(page, decision="allow")
+    assert (changed.status_code, "email" in rows(changed)) == (409, False)
+    tokens = (await app.redeem(answer_of(await browser.submit(changed, decision="allow")))).json()
     assert set(tokens["scope"].split()) == {"openid", "phone"}
     assert await scope_of(browser, scope="openid", **INCLUDE) == {"openid", "phone"}
 

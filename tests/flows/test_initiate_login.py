@@ -2,12 +2,13 @@
 
 import re
 from datetime import timedelta
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import httpx2
 import pytest
 
 from idp.domain.client import ClientStatus
+from idp.domain.lab import ManagedBy
 from idp.protocol.initiate_login import initiate_login_address
 from tests.support.app import ISSUER, App, Browser, answer_of
 from tests.support.factories import make_client
@@ -68,6 +69,36 @@ async def test_another_one_is_linked_to_its_own_page_or_only_named(app: App, bro
     assert [name for name in ("Other", "Single Page", "Trusted") if name in page] == ["Other", "Single Page", "Trusted"]
 
 
+async def test_one_that_registered_itself_is_named_by_its_host_and_marked(app: App, browser: Browser) -> None:
+    await app.change(
+        "clients",
+        ["portal"],
+        managed_by=ManagedBy.REGISTRATION,
+        client_name="Lab ID: your password expires today",
+        client_uri="https://evil.example/",
+    )
+    await browser.authorize(scope="openid")
+
+    page = (await browser.get("/")).text
+
+    assert "<bdi>portal.example.org</bdi>" in page
+    assert "Not checked by Lab ID" in page
+    assert "your password expires" not in page
+    assert await links(browser) == {}
+    await app.change("clients", ["portal"], initiate_login_uri="https://start.example.org/in")
+    assert await links(browser) == {"start.example.org": f"https://start.example.org/in?{urlencode({'iss': ISSUER})}"}
+    gone = await lost(browser)
+    assert "Start again at <b><bdi>start.example.org</bdi></b>" in gone.text
+    assert "your password expires" not in gone.text
+
+
+async def test_one_that_was_checked_is_not_marked(app: App, browser: Browser) -> None:
+    await browser.authorize(scope="openid")
+
+    assert "Not checked by Lab ID" not in (await browser.get("/")).text
+    assert "Not checked by Lab ID" not in (await browser.get("/account/apps")).text
+
+
 async def test_an_application_that_nobody_used_or_that_is_withdrawn_is_not_shown(app: App, browser: Browser) -> None:
     await app.change("clients", ["portal"], initiate_login_uri=START_URI)
     assert await links(browser) == {}
@@ -109,7 +140,7 @@ async def test_a_sign_in_that_has_expired_can_be_started_again_at_its_applicatio
 
     (href,) = re.findall(r'<a class="button primary" href="([^"]+)" rel="noopener noreferrer">', gone.text)
     assert parse_qsl(urlsplit(href.replace("&amp;", "&")).query) == [("tenant", "1"), ("iss", ISSUER)]
-    assert "Start again at <b>&lt;b&gt;Portal&lt;/b&gt;</b>" in gone.text
+    assert "<span>Start again at <b><bdi>&lt;b&gt;Portal&lt;/b&gt;</bdi></b></span>" in gone.text
 
 
 async def test_one_that_was_answered_already_can_be_started_again_too(app: App, browser: Browser) -> None:

@@ -353,7 +353,7 @@ async def test_without_a_hint_every_account_of_the_browser_is_asked_about_and_en
     await add_bob(browser)
 
     page = await browser.get("/logout")
-    assert all(f"<b>{label}</b>" in page.text for label in (ALICE, BOB))
+    assert all(f"<bdi>{label}</bdi>" in page.text for label in (ALICE, BOB))
     await browser.submit(page)
 
     assert await signed_in_labels(browser) == set()

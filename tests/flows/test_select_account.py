@@ -55,7 +55,7 @@ async def choose(browser: Browser, page: httpx2.Response, label: str) -> httpx2.
 
 
 async def active(browser: Browser) -> str | None:
-    found = re.search(r"Signed in as <b>([^<]+)</b>", (await browser.get("/")).text)
+    found = re.search(r"Signed in as <b><bdi>([^<]+)</bdi></b>", (await browser.get("/")).text)
     return None if found is None else found[1]
 
 
@@ -74,7 +74,7 @@ async def test_every_account_is_listed_and_the_chosen_one_is_answered_for_withou
     page = await browser.request(prompt="select_account")
 
     assert (page.status_code, page.url.path) == (200, "/select-account")
-    assert "to continue to <b>Lab Portal</b>" in page.text
+    assert "to continue to <b><bdi>Lab Portal</bdi></b>" in page.text
     assert [text for _, text in listed(page)] == [
         f"B {BOB} in use signed in 3 hours ago",
         f"A Alice Liddell {ALICE} signed in 3 hours ago",
@@ -303,12 +303,13 @@ async def test_a_consent_page_does_not_speak_for_an_account_that_was_switched_to
 
     refused = await browser.post(consent, decision="allow")
 
-    assert (refused.status_code, "location" in refused.headers) == (403, False)
+    # The page is shown anew, and is now Alice's.
+    assert (refused.status_code, "location" in refused.headers) == (409, False)
     async with app.store.read() as tx:
         assert await tx.consents.all() == []
-    # The page itself can be loaded anew, and is then Alice's.
     again = await browser.get(f"/consent?{consent.url.query.decode()}")
     assert ALICE in again.text
+    assert ALICE in refused.text
     assert await subject(app, browser, again) == ALICE_ID
 
 

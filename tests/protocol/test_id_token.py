@@ -11,11 +11,14 @@ from tests.support.factories import ISSUER, make_grant
 NOW = START + timedelta(hours=1, milliseconds=900)
 
 
-def claims(grant: Grant, *, with_nonce: bool = True, released: dict[str, Any] | None = None) -> dict[str, Any]:
+def claims(
+    grant: Grant, *, with_nonce: bool = True, released: dict[str, Any] | None = None, sid: str | None = "s_browser"
+) -> dict[str, Any]:
     return id_token_claims(
         grant,
         issuer=ISSUER,
         sub="sub-of-alice",
+        sid=sid,
         ttl=timedelta(minutes=10),
         now=NOW,
         hashes={"at_hash": "half-a-hash"},
@@ -56,7 +59,7 @@ def test_a_nonce_is_echoed_exactly_and_never_invented_oidc_core_s3_1_3_7():
 
 
 def test_a_grant_without_a_browser_session_has_no_sid_oidc_front_channel_logout_s3():
-    assert "sid" not in claims(make_grant(session_id=None))
+    assert "sid" not in claims(make_grant(session_id=None), sid=None)
 
 
 def test_a_refreshed_id_token_keeps_all_but_the_nonce_oidc_core_s12_2():

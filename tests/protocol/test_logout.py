@@ -1,5 +1,6 @@
 """RP-initiated and front-channel logout."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -30,7 +31,7 @@ def decide(**changes: Any) -> LogoutDecision:
         "client": CLIENT,
         "hint": HINT,
         "sessions": [SESSION],
-        "sub_of": lambda session: session.user_id,
+        "hint_of": lambda session: LogoutHint("portal", session.user_id, session.id),
         "post_logout_redirect_uri": AFTER,
         "state": None,
     }
@@ -120,12 +121,13 @@ def test_who_is_asked_is_asked_about_every_account_of_the_browser():
     assert decide(sessions=[SESSION, OTHERS], hint=LogoutHint("portal", "u_alice", "s_bob")).ending == (SESSION, OTHERS)
 
 
-def test_a_hint_names_people_as_its_client_knows_them_core_s8_1():
-    def pairwise(session: Any) -> str:
-        return f"pairwise-{session.user_id}"
+def test_a_hint_names_people_and_sessions_as_its_client_knows_them_core_s8_1():
+    def pairwise(session: Any) -> LogoutHint:
+        return LogoutHint("portal", f"pairwise-{session.user_id}", f"pairwise-{session.id}")
 
-    assert decide(hint=LogoutHint("portal", "pairwise-u_alice", "s_browser"), sub_of=pairwise).ending == (SESSION,)
-    assert asks(decide(sub_of=pairwise))
+    assert decide(hint=pairwise(SESSION), hint_of=pairwise).ending == (SESSION,)
+    for hint in (HINT, replace(HINT, sub="pairwise-u_alice"), replace(HINT, sid="pairwise-s_browser")):
+        assert asks(decide(hint=hint, hint_of=pairwise))
 
 
 def test_where_nobody_is_signed_in_nobody_is_asked_rp_initiated_logout_s2():
@@ -171,7 +173,7 @@ def test_a_hint_for_a_client_that_is_gone_leads_nowhere_rp_initiated_logout_s3()
     with pytest.raises(InvalidRequest):
         decide(client=None)
     # Nor does it end anything by itself: the client was removed or switched off.
-    assert asks(decide(client=None, post_logout_redirect_uri=None, sub_of=lambda session: None))
+    assert asks(decide(client=None, post_logout_redirect_uri=None, hint_of=lambda session: None))
     assert decide(client=None, post_logout_redirect_uri=None, sessions=[]).confirmed
 
 

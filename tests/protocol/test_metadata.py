@@ -114,6 +114,7 @@ def test_every_claim_that_can_be_released_is_listed_once_oidc_discovery_s3(metad
         grant,
         issuer=ISSUER,
         sub="s",
+        sid="s",
         ttl=START - START,
         now=START,
         hashes=dict.fromkeys(("at_hash", "c_hash", "s_hash"), "h"),

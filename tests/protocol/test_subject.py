@@ -1,11 +1,11 @@
-"""Subject identifiers."""
+"""Subject and session identifiers."""
 
 from typing import Any
 
 import pytest
 
 from idp.domain.client import SubjectType
-from idp.protocol.subject import sector_of, subject
+from idp.protocol.subject import known_as, sector_of
 from tests.support.factories import make_client
 
 
@@ -14,11 +14,11 @@ def mac(text: str) -> str:
 
 
 def pairwise(client_id: str = "portal", **changes: Any) -> str:
-    return subject(make_client(client_id=client_id, subject_type=SubjectType.PAIRWISE, **changes), "u_1", mac=mac)
+    return known_as(make_client(client_id=client_id, subject_type=SubjectType.PAIRWISE, **changes), "u_1", mac=mac)
 
 
 def test_a_public_subject_is_the_users_id_oidc_core_s8():
-    assert subject(make_client(), "u_1", mac=mac) == "u_1"
+    assert known_as(make_client(), "u_1", mac=mac) == "u_1"
 
 
 def test_clients_of_one_sector_know_a_user_by_the_same_pairwise_subject_others_by_another_oidc_core_s8_1():

@@ -1,5 +1,7 @@
 """Consent: asked for and taken by whoever is signed in for the request (OpenID Connect Core §3.1.2.4)."""
 
+from typing import Any
+
 import pytest
 
 from idp.domain.audit import AuditAction
@@ -8,7 +10,7 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Step
 from idp.services.authorization import Ask
 from idp.services.authorization_answer import InteractionGone
-from idp.services.consent import Consents
+from idp.services.consent import ConsentChanged, Consents
 from idp.services.sessions import Accounts, SignedIn
 from tests.support.app import ALICE_ID, BOB, BOB_ID, App, Browser
 
@@ -35,6 +37,12 @@ async def waiting(app: App, **changes: str | None) -> str:
     return str(await app.services["authorization"].remember(request))
 
 
+async def decide(consents: Consents, handle: str, accounts: Accounts, *, allowed: bool) -> Any:
+    """Decide on what the page shows."""
+    page = await consents.page(handle, accounts)
+    return await consents.decide(handle, accounts, mark="" if page is None else page.mark, allowed=allowed)
+
+
 async def given(app: App) -> dict[str, set[str]]:
     """Return what each user agreed to."""
     async with app.store.read() as tx:
@@ -44,7 +52,7 @@ async def given(app: App) -> dict[str, set[str]]:
 async def test_the_page_shows_what_is_asked_for_and_what_of_it_was_given(
     app: App, consents: Consents, alice: SignedIn
 ) -> None:
-    await consents.decide(await waiting(app, scope="openid"), Accounts(alice), allowed=True)
+    await decide(consents, await waiting(app, scope="openid"), Accounts(alice), allowed=True)
 
     page = await consents.page(await waiting(app, scope="openid email"), Accounts(alice))
 
@@ -57,7 +65,7 @@ async def test_nobody_signed_in_decides_nothing_and_is_asked_to_sign_in(app: App
     handle = await waiting(app)
     assert await consents.page(handle, Accounts(None)) is None
     for allowed in (True, False):
-        outcome = await consents.decide(handle, Accounts(None), allowed=allowed)
+        outcome = await decide(consents, handle, Accounts(None), allowed=allowed)
         assert isinstance(outcome, Ask)
         assert outcome.step is Step.LOGIN
     assert await given(app) == {}
@@ -70,7 +78,7 @@ async def test_a_decision_is_that_users_for_whom_the_request_is_answered(
     handle = await waiting(app, scope="openid")
     await app.services["authorization"].select(handle, Accounts(alice, (bob,)), bob.session.id)
 
-    outcome = await consents.decide(handle, Accounts(alice, (bob,)), allowed=True)
+    outcome = await decide(consents, handle, Accounts(alice, (bob,)), allowed=True)
 
     assert isinstance(outcome, AuthorizationResponse)
     assert await given(app) == {BOB_ID: {"openid"}}
@@ -83,7 +91,7 @@ async def test_consent_without_the_sign_in_that_is_demanded_gives_no_answer_yet(
 ) -> None:
     app.clock.advance(seconds=1)
     handle = await waiting(app, prompt="login")
-    outcome = await consents.decide(handle, Accounts(alice), allowed=True)
+    outcome = await decide(consents, handle, Accounts(alice), allowed=True)
     assert isinstance(outcome, Ask)
     assert outcome.step is Step.LOGIN
 
@@ -91,13 +99,26 @@ async def test_consent_without_the_sign_in_that_is_demanded_gives_no_answer_yet(
 async def test_a_decision_is_taken_once_and_recorded_once(app: App, consents: Consents, alice: SignedIn) -> None:
     handle = await waiting(app)
     with pytest.raises(Refused) as refused:
-        await consents.decide(handle, Accounts(alice), allowed=False)
+        await decide(consents, handle, Accounts(alice), allowed=False)
     assert refused.value.error.error == "access_denied"
     for allowed in (True, False):
         with pytest.raises(InteractionGone):
-            await consents.decide(handle, Accounts(alice), allowed=allowed)
+            await decide(consents, handle, Accounts(alice), allowed=allowed)
 
     assert await given(app) == {}
     async with app.store.read() as tx:
         events = [event for event in await tx.audit_events.all() if event.target == "portal"]
     assert [(event.action, event.actor) for event in events] == [(AuditAction.CONSENT_DENIED, ALICE_ID)]
+
+
+async def test_a_decision_on_another_page_than_the_one_that_would_be_shown_now_is_none(
+    app: App, consents: Consents, alice: SignedIn
+) -> None:
+    handle = await waiting(app, scope="openid email")
+    other = await consents.page(await waiting(app, scope="openid"), Accounts(alice))
+    assert other is not None
+    for mark in ("", "x", other.mark):
+        for allowed in (True, False):
+            with pytest.raises(ConsentChanged):
+                await consents.decide(handle, Accounts(alice), mark=mark, allowed=allowed)
+    assert await given(app) == {}

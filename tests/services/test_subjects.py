@@ -1,4 +1,4 @@
-"""Subject identifiers under this installation's key (OpenID Connect Core §8.1)."""
+"""Subject and session identifiers under this installation's key (OpenID Connect Core §8.1)."""
 
 from dataclasses import replace
 
@@ -22,3 +22,13 @@ def test_a_pairwise_subject_is_the_same_for_ever_and_fits_into_255_characters_oi
 def test_nobody_without_the_key_can_compute_a_pairwise_subject_oidc_core_s8_1(installed: Installed) -> None:
     another = replace(installed.data_keys, lookup=bytes(32))
     assert Subjects(another).of(PAIRWISE, "u_alice") != Subjects(installed.data_keys).of(PAIRWISE, "u_alice")
+
+
+def test_a_session_is_called_as_each_sector_calls_it_oidc_core_s8_1(installed: Installed) -> None:
+    subjects = Subjects(installed.data_keys)
+    elsewhere = replace(PAIRWISE, redirect_uris=("https://else.example.org/a",))
+    assert subjects.sid(make_client(), "s_1") == "s_1"
+    assert len({"s_1", subjects.sid(PAIRWISE, "s_1"), subjects.sid(elsewhere, "s_1"), subjects.sid(PAIRWISE, "s_2")}) == 4
+    assert subjects.sid(replace(PAIRWISE, client_id="neighbour"), "s_1") == subjects.sid(PAIRWISE, "s_1")
+    # The one says nothing about the other.
+    assert subjects.sid(PAIRWISE, "same") != subjects.of(PAIRWISE, "same")

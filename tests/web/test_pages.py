@@ -65,6 +65,8 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
         "form_post.html": {"action": text, "host": text, "params": {text: text, "state": text}},
         "consent.html": {
             **form,
+            "mark": text,
+            "notice": text,
             "client": described(text),
             "host": text,
             "user_label": text,
@@ -78,6 +80,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "code": text,
             "reference": text,
             "at": at,
+            "client_name": text,
             "details": rows,
             "explained": True,
             "onward": (f"https://{text}", text),
@@ -100,13 +103,13 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "client_name": text,
             "remaining": [text],
         },
-        "logout_confirm.html": {**form, "client_name": text, "user_labels": [text]},
+        "logout_confirm.html": {**form, "client_name": text, "user_labels": [text], "error": text},
         "home.html": {
             **form,
             "user_label": text,
             "applications": [
-                {"name": text, "logo": f"/logo/{text}.png", "uri": f"https://{text}"},
-                {"name": text, "logo": None, "uri": None},
+                {"title": text, "unverified": True, "logo": f"/logo/{text}.png", "uri": f"https://{text}"},
+                {"title": text, "unverified": False, "logo": None, "uri": None},
             ],
             "others": signed_in,
             "demo": accounts,
@@ -118,7 +121,6 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "values": {"email": text, "name": text},
         },
         "setup_done.html": {},
-        "message.html": {"title": text, "message": text},
     }
 
 
@@ -137,14 +139,14 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "error": None,
         },
         "form_post.html": {"params": {}},
-        "consent.html": {"client": unknown_client("App"), "items": []},
-        "error.html": {"details": [], "explained": False, "onward": None},
+        "consent.html": {"client": unknown_client("App"), "items": [], "notice": None},
+        "error.html": {"client_name": None, "details": [], "explained": False, "onward": None},
         "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
         "signed_out.html": {
             **dict.fromkeys(("applications", "frames", "remaining"), ()),
             **dict.fromkeys(("location", "automatic", "client_name")),
         },
-        "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"]},
+        "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"], "error": None},
         "home.html": {
             "user_label": None,
             "applications": [],
@@ -159,6 +161,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
 
 
 NAMES = sorted(everything(""))
+HEBREW = "מעבדה"
 CONTEXTS = {"full": everything("Ada Moreau"), "minimal": nothing_optional(), "hostile": everything(EVIL)}
 
 
@@ -169,6 +172,8 @@ class Page(HTMLParser):
         super().__init__()
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
+        # Each piece of text with the element that it follows the start of.
+        self.texts: list[tuple[str, str]] = []
         self.feed(markup)
         self.close()
 
@@ -177,6 +182,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.text += data
+        self.texts.append((self.elements[-1][0] if self.elements else "", data))
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
         return [attributes for name, attributes in self.elements if name == tag]
@@ -255,6 +261,29 @@ def test_texts_from_outside_are_inert_and_shown_as_they_are(pages: Pages, name: 
     assert hostile.text.count(EVIL) == harmless.text.count("Ada Moreau")
 
 
+NAMED: dict[str, dict[str, Any]] = {
+    "login.html": {"client": described(HEBREW)},
+    "select_account.html": {"client_name": HEBREW, "accounts": [account(HEBREW, 5)]},
+    "form_post.html": {"host": HEBREW},
+    "consent.html": {"client": described(HEBREW), "host": HEBREW, "user_label": HEBREW},
+    "error.html": {"client_name": HEBREW, "onward": ("https://app.example.org", HEBREW)},
+    "signed_out.html": {"applications": [HEBREW], "client_name": HEBREW, "remaining": [HEBREW]},
+    "logout_confirm.html": {"client_name": HEBREW, "user_labels": [HEBREW, HEBREW]},
+    "home.html": {
+        "user_label": HEBREW,
+        "applications": [{"title": HEBREW, "unverified": True, "logo": None, "uri": uri} for uri in (None, "https://x")],
+        "others": [account(HEBREW, 5)],
+    },
+}
+
+
+@pytest.mark.parametrize("name", sorted(NAMED))
+def test_a_name_that_others_chose_cannot_turn_the_text_around_it(pages: Pages, name: str):
+    page = read(pages, name, CONTEXTS["full"][name] | NAMED[name])
+    holders = {holder for holder, text in page.texts if HEBREW in text}
+    assert holders - {"title"} == {"bdi"}
+
+
 def test_the_service_name_is_escaped_too():
     page = read(Pages(service_name=EVIL, templates_dir=TEMPLATES), "setup_done.html", {})
     assert page.all("script") == []
@@ -264,7 +293,7 @@ def test_the_service_name_is_escaped_too():
 @pytest.mark.parametrize("uri", ["javascript:alert(1)", "data:text/html,x", "//evil.example", " https://evil.example"])
 def test_an_application_cannot_place_a_link_that_is_not_a_web_address(pages: Pages, uri: str):
     shown = described("App", uri=uri, policy_uri=uri, tos_uri=uri)
-    listed = [{"name": "App", "logo": None, "uri": uri}]
+    listed = [{"title": "App", "unverified": False, "logo": None, "uri": uri}]
     for name in ("login.html", "consent.html", "home.html"):
         page = read(pages, name, CONTEXTS["full"][name] | {"client": shown, "applications": listed})
         assert uri not in [link["href"] for link in page.all("a")]
@@ -323,7 +352,7 @@ def test_a_name_missing_from_the_context_is_an_error_and_not_a_gap(pages: Pages,
 
 
 def test_a_page_carries_the_security_headers(pages: Pages):
-    response = pages.render("message.html", status=429, title="Wait", message="A minute.")
+    response = pages.render("setup_done.html", status=429)
     assert response.status_code == 429
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
     assert response.headers["Content-Security-Policy"] == (
@@ -337,7 +366,7 @@ def test_a_page_carries_the_security_headers(pages: Pages):
 
 
 def test_a_page_inside_a_transaction_omits_form_action_and_nothing_else(pages: Pages):
-    response = pages.render("message.html", transaction=True, title="Wait", message="A minute.")
+    response = pages.render("setup_done.html", transaction=True)
     assert response.headers["Content-Security-Policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; frame-ancestors 'none'"

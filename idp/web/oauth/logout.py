@@ -11,6 +11,7 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.session_state import origin_of
 from idp.services.logout import LogoutRequest
 from idp.services.sessions import Accounts
+from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.pages import allow_frames
@@ -19,6 +20,7 @@ from idp.web.services import Services, find_accounts
 
 # What an application may send; our own form carries it along. logout_hint and ui_locales change nothing here.
 _PARAMETERS = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
+_STALE = "Somebody signed in or out in another window meanwhile. This is who is signed in now: please answer again."
 
 
 @page
@@ -33,28 +35,42 @@ async def logout(request: Request[Services]) -> Response:
             form.check_single()
             return redirect(f"/logout?{urlencode(_carried(form))}")
         accounts = await find_accounts(request)
+        checked = await state["logout"].check(params, accounts, state["cookies"].sessions(request))
         if accounts.all:
             # Where nobody is signed in any more, as after a second click, there is nothing to protect.
-            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-        return await _end(request, await state["logout"].check(params, accounts), accounts)
+            try:
+                state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+            except StaleForm:
+                return _ask(request, checked, params, accounts, error=_STALE, status=403)
+        return await _end(request, checked, accounts)
     accounts = await find_accounts(request)
-    checked = await state["logout"].check(params, accounts)
+    checked = await state["logout"].check(params, accounts, state["cookies"].sessions(request))
     if checked.decision.confirmed:
         return await _end(request, checked, accounts)
     return _ask(request, checked, params, accounts)
 
 
-def _ask(request: Request[Services], checked: LogoutRequest, params: Parameters, accounts: Accounts) -> Response:
+def _ask(
+    request: Request[Services],
+    checked: LogoutRequest,
+    params: Parameters,
+    accounts: Accounts,
+    *,
+    error: str | None = None,
+    status: int = 200,
+) -> Response:
     cookies = request.state["cookies"]
     csrf, fresh = cookies.form_token(request, accounts.active)
     carried = urlencode(_carried(params))
     response = request.state["pages"].render(
         "logout_confirm.html",
+        status=status,
         transaction=True,
         csrf=csrf,
         action=f"/logout?{carried}" if carried else "/logout",
         client_name=None if checked.client is None else checked.client.client_name,
         user_labels=[account.user.label for account in accounts.all],
+        error=error,
     )
     cookies.set_form(response, fresh)
     return response

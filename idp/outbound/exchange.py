@@ -1,0 +1,176 @@
+"""One request and its answer over HTTP/1.1 (RFC 9110, RFC 9112), to addresses that were checked before.
+
+A module of its own because the HTTP library is slow to load: `client` imports it with the first request.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from ssl import SSLContext
+from urllib.request import parse_http_list
+
+import httpcore2
+import httpx2
+
+from idp.outbound.addresses import IPAddress, is_host_name, parse_address
+from idp.outbound.client import Fetched, Forbidden, OutboundError
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# More digits count as no answer: an age of centuries.
+_MAX_AGE = re.compile(r'max-age="?([0-9]{1,9})"?')
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a URL leads, read once: what is checked is what is asked for."""
+
+    scheme: str
+    host: str
+    address: IPAddress | None  # where the host is one already
+    port: int
+    netloc: str
+    path: bytes
+
+    def __str__(self) -> str:
+        # Without path and query, which may hold a secret.
+        return f"{self.scheme}://{self.netloc}"
+
+
+def read_url(url: str) -> Target:
+    """Read a URL without its fragment.
+
+    Raises:
+        Forbidden: its scheme is neither https nor http.
+        OutboundError: it has a user, no host or one of several meanings, or is no URL at all.
+    """
+    try:
+        parsed = httpx2.URL(url)
+        host = parsed.raw_host.decode("ascii")
+    except (httpx2.InvalidURL, ValueError):
+        raise OutboundError("the URL is not valid") from None
+    if parsed.scheme not in _DEFAULT_PORTS:
+        raise Forbidden("the URL is neither https nor http")
+    if parsed.userinfo:
+        raise OutboundError("the URL has a user")
+    port = _DEFAULT_PORTS[parsed.scheme] if parsed.port is None else parsed.port
+    if not 1 <= port <= 65535:
+        raise OutboundError("the URL has no valid port")
+    address = None
+    if not is_host_name(host):
+        try:
+            address = parse_address(host)
+        except ValueError:
+            raise OutboundError("the URL has no valid host") from None
+        # A zone (RFC 4007 §11) has a meaning on one machine only.
+        if "%" in host:
+            raise OutboundError("the URL has a zone")
+    return Target(parsed.scheme, host, address, port, parsed.netloc.decode("ascii"), parsed.raw_path)
+
+
+def trusted_authorities(ca_file: Path | None) -> SSLContext:
+    """Return what trusts the authorities of the system, and those of a file beside them."""
+    context = httpx2.create_ssl_context(trust_env=False)
+    if ca_file:
+        context.load_verify_locations(ca_file)
+    return context
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What is sent; the headers are those beside the ones that every request has."""
+
+    method: str
+    headers: Mapping[str, str]
+    content: bytes | None
+
+
+async def exchange(
+    target: Target,
+    addresses: Sequence[IPAddress],
+    request: HttpRequest,
+    *,
+    tls: SSLContext,
+    seconds: float,
+    max_bytes: int,
+) -> Fetched:
+    """Send a request to the first of the addresses that can be reached, and read the answer.
+
+    `seconds` is shared out among the addresses; that the whole ends in time is the caller's business.
+
+    Raises:
+        OutboundError: none can be reached, or the answer is none that we take.
+    """
+    try:
+        async with aclosing(_Pinned(addresses, seconds)) as network:
+            return await _exchange(target, network, request, tls, max_bytes)
+    except httpcore2.ConnectError as error:
+        raise OutboundError(f"{target} cannot be reached: {error}") from None
+    except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+        # The kind alone: the text may repeat what the other side sent.
+        raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
+
+
+async def _exchange(
+    target: Target, network: "_Pinned", request: HttpRequest, tls: SSLContext, max_bytes: int
+) -> Fetched:
+    url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
+    connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=network)
+    always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity", "Connection": "close"}
+    fields = [*always.items(), *request.headers.items()]
+    async with connection.stream(request.method, url, headers=fields, content=request.content) as response:
+        answer = httpx2.Headers(response.headers)
+        if response.status < 200 or 300 <= response.status < 400:
+            raise OutboundError(f"{target} answered with {response.status}, which is not followed")
+        if answer.get("content-encoding", "identity").lower() != "identity":
+            raise OutboundError(f"{target} answered with a content coding, which was not asked for")
+        body = bytearray()
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > max_bytes:
+                raise OutboundError(f"{target} answered with more than {max_bytes} bytes")
+    media_type = answer.get("content-type", "").partition(";")[0].strip().lower()
+    return Fetched(response.status, media_type, bytes(body), _max_age(answer.get("cache-control", "")))
+
+
+class _Pinned(httpcore2.AsyncNetworkBackend):
+    """Connects to the first of the checked addresses that answers, whatever name the connection bears."""
+
+    def __init__(self, addresses: Sequence[IPAddress], seconds: float) -> None:
+        self._addresses = addresses
+        # So that one which keeps silent leaves time for the others.
+        self._seconds_each = seconds / len(addresses)
+        self._network = httpcore2.AnyIOBackend()
+        self._stream: httpcore2.AsyncNetworkStream | None = None
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the port at a checked address; the host and all else is passed over."""
+        *others, last = map(str, self._addresses)
+        for address in others:
+            with suppress(httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                self._stream = await self._network.connect_tcp(address, port, timeout=self._seconds_each)
+                return self._stream
+        self._stream = await self._network.connect_tcp(last, port)
+        return self._stream
+
+    async def aclose(self) -> None:
+        """Close the connection, which is left open where time ran out during the handshake."""
+        if self._stream:
+            await self._stream.aclose()
+
+
+def _max_age(cache_control: str) -> timedelta | None:
+    directives = [directive.lower() for directive in parse_http_list(cache_control)]
+    if "no-store" in directives:
+        return None
+    ages = filter(None, map(_MAX_AGE.fullmatch, directives))
+    return next((timedelta(seconds=int(age[1])) for age in ages), None)
