@@ -20,6 +20,7 @@ from idp.protocol.metadata import server_metadata
 from idp.resources import migrations_dir, templates_dir
 from idp.services import registration, request_objects
 from idp.services.applications import Applications
+from idp.services.authorization import LIMIT as AUTHORIZATION_LIMIT
 from idp.services.authorization import Authorization
 from idp.services.authorization_answer import AuthorizationAnswer
 from idp.services.backchannel_logout import BackchannelLogout
@@ -202,7 +203,12 @@ def _services(
     sessions = Sessions(store, clock, session_times, on_end=backchannel_logout.wake)
     client_keys = ClientKeys(opened.outbound, clock)
     rate_limits = RateLimits(
-        {registration.LIMIT: settings.registration_limit, request_objects.LIMIT: settings.request_uri_limit},
+        {
+            registration.LIMIT: settings.registration_limit,
+            registration.REFUSAL_LIMIT: settings.registration_limit,
+            request_objects.LIMIT: settings.request_uri_limit,
+            AUTHORIZATION_LIMIT: settings.authorization_limit,
+        },
         exempt=settings.rate_limit_exempt,
     )
     encryption = ClientEncryption(client_keys)
@@ -219,6 +225,7 @@ def _services(
         hints,
         subjects,
         AuthorizationAnswer(store, token_issuer, clock),
+        rate_limits,
         clock,
         issuer=issuer,
         interaction_ttl=_seconds(settings.interaction_ttl_seconds),
@@ -248,6 +255,7 @@ def _services(
         policy=settings.dynamic_registration,
         require_pkce=settings.dynamic_require_pkce,
         on_loopback=is_loopback(issuer),
+        on_change=logos.begin,
     )
     return Services(
         store=store,

@@ -130,6 +130,10 @@ class Settings(BaseModel):
     request_uri_limit: str = Field(
         default="300/minute", description="Request objects that one network may have us fetch from a request_uri"
     )
+    authorization_limit: str = Field(
+        default="600/minute",
+        description="Authorization requests of one network that are kept while nobody is signed in in the browser",
+    )
     refusals_per_address: int = Field(
         default=200,
         ge=0,
@@ -213,7 +217,7 @@ class Settings(BaseModel):
     def _parse_allow_rules(cls, value: object) -> object:
         return tuple(map(AllowRule.parse, read_items(value, "hosts with port, addresses and networks")))
 
-    @field_validator("registration_limit", "request_uri_limit")
+    @field_validator("registration_limit", "request_uri_limit", "authorization_limit")
     @classmethod
     def _check_limit(cls, limit: str) -> str:
         return check_limit(limit)

@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from idp.cli.worker import loading
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on (IDP_LISTEN_HOST).")] = None,
@@ -14,7 +16,8 @@ def serve(
     rp_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the demo application.")] = 9000,
 ) -> None:
     """Run the server; an empty database is made ready first."""
-    from idp.cli.server import start
+    with loading():
+        from idp.cli.server import start
 
     start(
         {"listen_host": host, "listen_port": port, "workers": workers, "database_url": database_url},

@@ -18,13 +18,15 @@ from uvicorn.supervisors import Multiprocess
 from idp.cli.demo import prepare_demo, require_demo_store
 from idp.cli.run import CANNOT_START, CannotStart, refusing
 from idp.cli.transport import Protocol
-from idp.cli.worker import spare_the_garbage_collector
-from idp.observe.logs import configure_logs
-from idp.settings import Settings, load_settings
+from idp.cli.worker import loading, spare_the_garbage_collector
+from idp.observe.logs import configure_logs, get_logger
+from idp.settings import Settings, is_loopback, load_settings
 
+_LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 _BACKLOG = 2048
 # Longer than the proxies before us keep theirs, so that none sends into a connection that we are closing.
 _KEEP_ALIVE_SECONDS = 75
+_log = get_logger(__name__)
 
 
 def start(overrides: Mapping[str, Any], *, demo_rp_port: int | None) -> None:
@@ -45,6 +47,9 @@ async def _prepare(
     if demo_rp_port is not None:
         settings = require_demo_store(settings, overrides)
     configure_logs(settings.log_format, settings.log_level)
+    if not (is_loopback(settings.issuer) or settings.trusted_proxies) and settings.listen_host in _LOOPBACK_HOSTS:
+        # Whoever comes from outside comes through a proxy here, and all would count as this machine: nobody limited.
+        _log.warning("proxy.not_trusted", listen_host=settings.listen_host)
     sockets = [held.enter_context(_listen(settings.listen_host, settings.listen_port, "--port"))]
     if demo_rp_port is not None:
         sockets.append(held.enter_context(_listen("127.0.0.1", demo_rp_port, "--rp-port")))
@@ -66,10 +71,11 @@ def _load(overrides: Mapping[str, Any]) -> Settings:
 
 async def _open(settings: Settings, demo_rp_port: int | None) -> str | None:
     """Bring the store up, and return the path of the link to the first super_admin where there is none."""
-    from idp.app import open_store
-    from idp.services.setup import Setup
-    from idp.store import migrate
-    from idp.store.database import Database
+    with loading():
+        from idp.app import open_store
+        from idp.services.setup import Setup
+        from idp.store import migrate
+        from idp.store.database import Database
 
     database = Database(settings.database_driver_url)
     try:

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from idp.domain.lab import ManagedBy
+
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class ClientStatus(StrEnum):
@@ -145,6 +148,21 @@ class Client:
     def scopes(self) -> tuple[str, ...]:
         """The registered scopes, in their order."""
         return tuple(self.scope.split())
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins whose pages may read answers to this client: those registered, else those of its redirect URIs.
+
+        As browsers write them (Fetch §3.1): in lower case, without the default port.
+        """
+        if self.web_origins is not None:
+            return frozenset(self.web_origins)
+        parts = (urlsplit(uri) for uri in self.redirect_uris)
+        return frozenset(
+            f"{part.scheme}://{part.netloc.lower().removesuffix(_DEFAULT_PORTS[part.scheme])}"
+            for part in parts
+            if part.scheme in _DEFAULT_PORTS
+        )
 
     @property
     def self_registered(self) -> bool:

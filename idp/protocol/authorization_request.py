@@ -42,6 +42,7 @@ PARAMETERS = (
 MAX_REQUEST_CHARS = 16 * 1024
 PROMPTS = ("none", "login", "consent", "select_account")
 MAX_NONCE_CHARS = 1024
+MAX_STATE_CHARS = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,12 @@ def check_nonce(client: Client, params: Parameters) -> None:
         raise InvalidRequest("nonce is too long.")
 
 
+def check_state(client: Client, params: Parameters) -> None:
+    """Refuse a state of absurd length: it is never shortened, and the refusal leaves it out."""
+    if len(params.get("state") or "") > MAX_STATE_CHARS:
+        raise InvalidRequest("state is too long.")
+
+
 def check_size(client: Client, params: Parameters) -> None:
     """Refuse what nobody sends: a request that waits is stored, and anybody may send one."""
     if sum(len(params.get(name) or "") for name in PARAMETERS) > MAX_REQUEST_CHARS:
@@ -121,6 +128,7 @@ def check_size(client: Client, params: Parameters) -> None:
 CHECKS: tuple[Callable[[Client, Parameters], object], ...] = (
     lambda client, params: params.check_single(),
     check_size,
+    check_state,
     check_registration,
     check_response_type,
     check_response_mode,
@@ -140,6 +148,8 @@ def reply_address(client: Client, params: Parameters, *, issuer: str) -> ReplyAd
         raise RedirectUriRefused(client, None)
     redirect_uri = check_redirect_uri(client, params.get("redirect_uri"))
     state = None if "state" in params.repeated else params.get("state")
+    if len(state or "") > MAX_STATE_CHARS:
+        state = None
     return ReplyAddress(redirect_uri, response_mode(params), state, issuer)
 
 

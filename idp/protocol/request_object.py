@@ -54,10 +54,12 @@ def check_present(client: Client, params: Parameters) -> None:
         raise InvalidRequest("This client has to send its requests as signed request objects.")
 
 
-def accepted_algorithms(client: Client, alg: object) -> tuple[str, ...]:
+def accepted_algorithms(client: Client, alg: object, *, request_uri: str | None = None) -> tuple[str, ...]:
     """Return with which algorithms an object of this client may be signed; `("none",)` for an unsigned one.
 
-    `alg` is what the object's header says.
+    `alg` is what the object's header says, `request_uri` the registered address that it was fetched from. A client that
+    registered no algorithm may leave an object unsigned there over https, which says as well whose it is (OpenID
+    Connect Registration §2, Core §6.2); by value anybody could have made it.
 
     Raises:
         RequestNotSupported: it is unsigned, and the client did not register that.
@@ -65,7 +67,8 @@ def accepted_algorithms(client: Client, alg: object) -> tuple[str, ...]:
     """
     registered = client.request_object_signing_alg
     if alg == UNSIGNED:
-        if registered != UNSIGNED or client.require_signed_request_object:
+        trusted_address = registered is None and request_uri is not None and request_uri.startswith("https://")
+        if not (registered == UNSIGNED or trusted_address) or client.require_signed_request_object:
             raise RequestNotSupported
         return (UNSIGNED,)
     if registered is not None and alg != registered:

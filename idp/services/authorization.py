@@ -15,21 +15,25 @@ from idp.protocol.authorization_request import (
     reply_address,
 )
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
-from idp.protocol.errors import InvalidTarget, OAuthError
+from idp.protocol.errors import InvalidRequest, InvalidTarget, LoginRequired, OAuthError, TemporarilyUnavailable
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
 from idp.protocol.resource import read_resources
 from idp.protocol.response_type import CODE
 from idp.protocol.scope import check_user_scope
+from idp.services.audit import caller_address
 from idp.services.authorization_answer import AuthorizationAnswer, InteractionGone
 from idp.services.clients import Clients
 from idp.services.hints import Hints
+from idp.services.rate_limit import RateLimits, TooManyRequests
 from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
 from idp.services.sessions import Accounts, SignedIn
 from idp.services.subjects import Subjects
 from idp.store.errors import Conflict
 from idp.store.store import Store
+
+LIMIT = "authorization"
 
 
 class UnknownClient(Exception):
@@ -74,6 +78,7 @@ class Authorization:
         hints: Hints,
         subjects: Subjects,
         answer: AuthorizationAnswer,
+        rate_limits: RateLimits,
         clock: Clock,
         *,
         issuer: str,
@@ -86,6 +91,7 @@ class Authorization:
         self._hints = hints
         self._subjects = subjects
         self._answer = answer
+        self._rate_limits = rate_limits
         self._clock = clock
         self._issuer = issuer
         self._interaction_ttl = interaction_ttl
@@ -104,6 +110,8 @@ class Authorization:
             return await self._answer.give(
                 progress.request, progress.signed_in, None, browser_state=accounts.browser_state
             )
+        if not accounts.all:
+            await self._count(progress.request)
         return Ask(progress.step, await self._remember(client, params))
 
     async def remember(self, params: Parameters) -> str:
@@ -114,7 +122,7 @@ class Authorization:
         """
         client = await self._client(params)
         params = await self._request_objects.resolve(client, params)
-        await self._check(client, params)
+        await self._count(await self._check(client, params))
         return await self._remember(client, params)
 
     async def resume(self, handle: str, accounts: Accounts) -> AuthorizationResponse | Ask:
@@ -185,7 +193,13 @@ class Authorization:
         self, request: AuthorizationRequest, accounts: Accounts, interaction: Interaction | None
     ) -> tuple[SignedIn | None, bool | None]:
         """Return the account to answer for, and whether it is the one that the request names, if it names any."""
-        hint = await self._hints.read(request.id_token_hint)
+        try:
+            hint = await self._hints.read(request.id_token_hint)
+        except InvalidRequest as error:
+            if "none" in request.prompt:
+                # §3.1.2.1: what cannot be verified names nobody who is signed in here.
+                raise LoginRequired(detail=error.detail or error.description) from error
+            raise
         names = []
         if hint is not None:
             names.append((await self._clients.find(hint.client_id) or request.client, hint.sub))
@@ -197,8 +211,9 @@ class Authorization:
                     return account, True
             return accounts.active, False
         selected = None if interaction is None else interaction.selected_session_id
-        chosen = next((account for account in accounts.all if account.session.id == selected), accounts.active)
-        return chosen, None
+        wanted = (request.login_hint or "").casefold()
+        hinted = next((account for account in accounts.all if wanted in _identifiers(account)), accounts.active)
+        return next((account for account in accounts.all if account.session.id == selected), hinted), None
 
     async def _client(self, params: Parameters) -> Client:
         client: Client | None = None
@@ -214,6 +229,17 @@ class Authorization:
         except InvalidTarget as error:
             raise Refused(reply_address(client, params, issuer=self._issuer), error) from error
         return check_authorization_request(client, params, issuer=self._issuer, resources=resources)
+
+    async def _count(self, request: AuthorizationRequest) -> None:
+        """Count a request that is stored though nobody has signed in yet: anybody can send any number of them.
+
+        Raises:
+            Refused: the caller's network sent too many.
+        """
+        try:
+            await self._rate_limits.hit(LIMIT, caller_address.get())
+        except TooManyRequests as error:
+            raise Refused(request.reply, TemporarilyUnavailable(detail=str(error))) from error
 
     async def _remember(self, client: Client, params: Parameters) -> str:
         now = self._clock()
@@ -245,3 +271,8 @@ def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None)
     earlier = " ".join(name for name in consent.scopes if " " not in name)
     scope = check_user_scope(request.client, f"{' '.join(request.scope)} {earlier}", code=CODE in request.response_type)
     return replace(request, scope=scope)
+
+
+def _identifiers(account: SignedIn) -> set[str]:
+    """Return what a login_hint may call the user (OpenID Connect Core §3.1.2.1)."""
+    return {name.casefold() for name in (account.user.email, account.user.username) if name is not None}

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from datetime import timedelta
 
 from idp.crypto.envelope import CannotUnseal
-from idp.crypto.jose import InvalidSignature, Unverified, Verified, read_unverified, verify, verify_mac
+from idp.crypto.jose import InvalidSignature, Unverified, Verified, read_unverified, verify_mac
 from idp.crypto.opaque import hash_token
 from idp.domain.client import Client, ClientAuthMethod
 from idp.domain.clock import Clock
@@ -86,7 +86,7 @@ class ClientAuthentication:
             raise InvalidClient(detail="unknown client")
         algorithms = check_assertion_header(client, header)
         try:
-            verified = await self._verify(client, assertion, header.get("kid"), algorithms)
+            verified = await self._verify(client, assertion, algorithms)
         except (InvalidSignature, KeysUnavailable) as error:
             raise InvalidClient(detail=f"client assertion: {error}") from None
         now = self._clock()
@@ -99,11 +99,10 @@ class ClientAuthentication:
             raise InvalidClient("The jti of the client assertion was used before: make a new one each time.") from None
         return client
 
-    async def _verify(self, client: Client, assertion: str, kid: object, algorithms: Sequence[str]) -> Verified:
+    async def _verify(self, client: Client, assertion: str, algorithms: Sequence[str]) -> Verified:
         if client.token_endpoint_auth_method is ClientAuthMethod.CLIENT_SECRET_JWT:
             return verify_mac(assertion, self._secrets(client), algorithms=algorithms)
-        keys = await self._client_keys.for_kid(client, kid if isinstance(kid, str) else None)
-        return verify(assertion, keys, algorithms=algorithms)
+        return await self._client_keys.verify(client, assertion, algorithms=algorithms)
 
     def _secrets(self, client: Client) -> list[str]:
         now = self._clock()

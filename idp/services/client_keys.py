@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from idp.crypto.jose import usable_keys
+from idp.crypto.jose import InvalidSignature, Verified, read_unverified, usable_keys, verify
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.outbound.client import Fetched, Outbound, OutboundError
@@ -78,6 +78,32 @@ class ClientKeys:
         if not _bears(held.keys, kid) and held.may_seek(self._clock()):
             held = await self._ask(uri, kid, seeking=True)
         return self._usable_now(held)
+
+    async def verify(self, client: Client, token: str, *, algorithms: Sequence[str]) -> Verified:
+        """Return what the client signed; keys that did not sign it are fetched anew once, as with an unknown `kid`.
+
+        Raises:
+            KeysUnavailable: there are none, or they cannot be fetched.
+            InvalidSignature: none of them signed it.
+        """
+        kid, began = read_unverified(token).header.get("kid"), self._clock()
+        keys = await self.for_kid(client, kid if isinstance(kid, str) else None)
+        try:
+            return verify(token, keys, algorithms=algorithms)
+        except InvalidSignature:
+            # Rotated without a kid, or under the same one.
+            newer = await self._sought(client, began)
+            if newer is None:
+                raise
+        return verify(token, newer, algorithms=algorithms)
+
+    async def _sought(self, client: Client, began: datetime) -> Sequence[Mapping[str, Any]] | None:
+        """Return keys fetched anew; None where that can bring nothing, or not yet."""
+        uri = client.jwks_uri
+        held = None if uri is None or client.jwks is not None else self._cache.get(uri)
+        if uri is None or held is None or held.asked_at >= began or not held.may_seek(self._clock()):
+            return None
+        return self._usable_now(await self._ask(uri, None, seeking=True))
 
     async def _current(self, client: Client, uri: str, kid: str | None = None) -> _Held:
         held, now = self._cache.get(uri), self._clock()

@@ -28,6 +28,7 @@ class Clients:
         self._keys = keys
         self._clock = clock
         self._cache: dict[str, tuple[datetime, Client]] = {}
+        self._origins: tuple[datetime, frozenset[str]] | None = None
 
     async def find(self, client_id: str) -> Client | None:
         """Return a client that is served, at most five seconds old; None when there is none or it is disabled."""
@@ -42,6 +43,15 @@ class Clients:
             self._remember(client_id, client, now)
         return client if client is not None and client.active else None
 
+    async def knows_origin(self, origin: str) -> bool:
+        """Whether a client that is served has this origin, at most five seconds late."""
+        now = self._clock()
+        if self._origins is None or now - self._origins[0] >= CACHE_AGE:
+            async with self._store.read() as tx:
+                active = (client for client in await tx.clients.all() if client.active)
+            self._origins = now, frozenset().union(*(client.origins for client in active))
+        return origin in self._origins[1]
+
     def _remember(self, client_id: str, client: Client | None, now: datetime) -> None:
         if client is None:
             self._cache.pop(client_id, None)
@@ -53,6 +63,7 @@ class Clients:
     def forget(self, client_id: str) -> None:
         """Drop a client from this process's cache."""
         self._cache.pop(client_id, None)
+        self._origins = None
 
     async def rotate_secret(self, client_id: str, *, overlap: timedelta, actor: str) -> str:
         """Give the client a new secret and return it; the old ones are accepted for `overlap` longer.

@@ -66,7 +66,14 @@ class InputRefused(Exception):
 class Input(BaseModel):
     """Base of the input models; `read` makes them."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        validate_default=True,
+        # Built when the first one is read: most servers are never given some of them.
+        defer_build=True,
+    )
 
     refused: ClassVar[type[InputRefused]] = InputRefused
     # Fields of the design that this version does not have yet, so that nobody searches for a typing error.

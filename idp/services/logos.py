@@ -23,6 +23,7 @@ MAX_PIXELS = 4_000_000
 SIDE = 120
 RETRY_AFTER = timedelta(hours=1)
 # Neither a round of the job nor pages that are asked for again and again make us a burden to others.
+_PATIENCE_SECONDS = 1
 AT_A_TIME = 4
 MAX_WAITING = 100
 
@@ -46,8 +47,17 @@ class Logos:
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
     async def url(self, client: Client) -> str | None:
-        """Return where we serve a client's logo; None while there is none, which is then fetched in the background."""
-        return (await self.urls([client])).get(client.client_id)
+        """Return where we serve a client's logo; None while there is none, which is then fetched in the background.
+
+        While it is being fetched this waits, but not for long.
+        """
+        urls = await self.urls([client])
+        fetching = self._fetching.get(client.client_id)
+        if fetching is not None:
+            # The first page after a registration is where people look who has come: worth a moment, once.
+            await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS)
+            urls = await self.urls([client])
+        return urls.get(client.client_id)
 
     async def urls(self, clients: Iterable[Client]) -> Mapping[str, str]:
         """Return the same for several clients by client_id, without those that have no logo yet."""
@@ -60,7 +70,7 @@ class Logos:
         for client_id, client in wanted.items():
             logo = held.get(client_id)
             if logo is None or logo.uri != client.logo_uri:
-                self._begin(client)
+                self.begin(client)
             elif logo.digest is not None:
                 urls[client_id] = f"/logo/{logo.digest}.png"
         return urls
@@ -76,7 +86,7 @@ class Logos:
         async with self._store.read() as tx:
             due = await tx.logos.due(before=self._clock() - RETRY_AFTER, limit=MAX_WAITING)
         for client in due:
-            self._begin(client)
+            self.begin(client)
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     async def close(self) -> None:
@@ -85,7 +95,8 @@ class Logos:
             task.cancel()
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
-    def _begin(self, client: Client) -> None:
+    def begin(self, client: Client) -> None:
+        """Fetch a client's logo in the background, unless that is being done."""
         if client.client_id in self._fetching or len(self._fetching) >= MAX_WAITING or client.logo_uri is None:
             return
         task = asyncio.create_task(self._fetch(client.client_id, client.logo_uri))

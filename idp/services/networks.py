@@ -6,9 +6,7 @@ from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address, ip_netw
 _IPV6_BITS = 64
 
 
-def counted_network(
-    address: str | None, *, ipv4_bits: int, exempt: Iterable[IPv4Network | IPv6Network]
-) -> str | None:
+def counted_network(address: str | None, *, ipv4_bits: int, exempt: Iterable[IPv4Network | IPv6Network]) -> str | None:
     """Return the network that an address counts for; None when it is exempt.
 
     All addresses that the server was not told, or cannot read, count as one.

@@ -1,6 +1,6 @@
 """Dynamic client registration (RFC 7591) and its management (RFC 7592): clients that developers register themselves."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
@@ -32,6 +32,8 @@ from idp.store.errors import NotFound
 from idp.store.store import Store, Transaction
 
 LIMIT = "registration"
+# Counted apart, so that whoever guesses initial access tokens locks nobody out who has one in the same network.
+REFUSAL_LIMIT = "registration_refusal"
 _ANONYMOUS = "anonymous"
 # A name that nobody has checked must not push what is asked for off the page.
 _MAX_NAME_CHARS = 100
@@ -46,7 +48,10 @@ class Managed:
 
 
 class ClientRegistration:
-    """Registers clients as the policy allows, and lets each read, replace and delete its own registration."""
+    """Registers clients as the policy allows, and lets each read, replace and delete its own registration.
+
+    `on_change` is told of each new registration, so that what it names can be fetched before somebody looks.
+    """
 
     def __init__(
         self,
@@ -61,6 +66,7 @@ class ClientRegistration:
         policy: RegistrationPolicy,
         require_pkce: bool,
         on_loopback: bool,
+        on_change: Callable[[Client], None] = lambda client: None,
     ) -> None:
         self._store = store
         self._clients = clients
@@ -72,25 +78,31 @@ class ClientRegistration:
         self._policy = policy
         self._require_pkce = require_pkce
         self._on_loopback = on_loopback
+        self._on_change = on_change
 
     async def admit(self, authorization: str | None) -> str:
         """Return as whom the caller may register a client: the id of an initial access token, or anonymous.
 
         Raises:
             RegistrationClosed: nobody may.
-            TooManyRequests: the caller's network tried too often.
+            TooManyRequests: the caller's network registered, or sent wrong tokens, too often.
             InvalidToken: an initial access token is needed, and this is none, or none that counts (RFC 7591 §3).
         """
         if self._policy is RegistrationPolicy.CLOSED:
             raise RegistrationClosed
+        actor = _ANONYMOUS
+        if self._policy is RegistrationPolicy.TOKEN:
+            actor = await self._check_initial_access_token(authorization)
         await self._rate_limits.hit(LIMIT, caller_address.get())
-        if self._policy is RegistrationPolicy.OPEN:
-            return _ANONYMOUS
+        return actor
+
+    async def _check_initial_access_token(self, authorization: str | None) -> str:
         token_hash = hash_token(read_bearer_token(authorization, None))
         async with self._store.read() as tx:
             token = await tx.initial_access_tokens.find(token_hash)
         now = self._clock()
         if token is None or not token.valid(now=now):
+            await self._rate_limits.hit(REFUSAL_LIMIT, caller_address.get())
             target = "unknown" if token is None else token.id
             await self._store.commit.append(
                 audit_event(
@@ -117,6 +129,8 @@ class ClientRegistration:
             await tx.audit_events.add(
                 audit_event(AuditAction.CLIENT_REGISTERED, actor=actor, target=client.client_id, now=now)
             )
+        self._clients.forget(client.client_id)
+        self._on_change(client)
         return self._information(client, token, secret)
 
     async def manage(self, client_id: str, authorization: str | None) -> Managed:
@@ -162,6 +176,7 @@ class ClientRegistration:
                 audit_event(AuditAction.CLIENT_UPDATED, actor=client_id, target=client_id, now=now, fields=changed)
             )
         self._clients.forget(client_id)
+        self._on_change(client)
         return self._information(client, token, secret)
 
     async def delete(self, managed: Managed) -> None:

@@ -1,6 +1,6 @@
 """Request objects (RFC 9101, OpenID Connect Core §6): fetched where they are given by reference, and verified."""
 
-from idp.crypto.jose import InvalidSignature, Verified, read_unverified, verify, verify_unsecured
+from idp.crypto.jose import InvalidSignature, Verified, read_unverified, verify_unsecured
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.outbound.client import Outbound, OutboundError
@@ -56,7 +56,7 @@ class RequestObjects:
             token = params.get("request") or await self._fetch(client, params.get("request_uri"))
             if token is None:
                 return params
-            verified = await self._verify(client, token)
+            verified = await self._verify(client, token, params.get("request_uri"))
             return merge(client, params, verified.claims, issuer=self._issuer, now=self._clock())
         except OAuthError as error:
             raise Refused(reply_address(client, params, issuer=self._issuer), error) from error
@@ -85,16 +85,14 @@ class RequestObjects:
             raise InvalidRequestUri("What the request_uri refers to is no request object.") from None
         return token
 
-    async def _verify(self, client: Client, token: str) -> Verified:
+    async def _verify(self, client: Client, token: str, request_uri: str | None) -> Verified:
         try:
             header = read_unverified(token).header
-            algorithms = accepted_algorithms(client, header.get("alg"))
+            algorithms = accepted_algorithms(client, header.get("alg"), request_uri=request_uri)
             check_type(header)
             if algorithms == (UNSIGNED,):
                 return verify_unsecured(token)
-            kid = header.get("kid")
-            keys = await self._client_keys.for_kid(client, kid if isinstance(kid, str) else None)
-            return verify(token, keys, algorithms=algorithms)
+            return await self._client_keys.verify(client, token, algorithms=algorithms)
         except InvalidSignature as error:
             raise InvalidRequestObject(detail=str(error)) from error
         except KeysUnavailable as error:

@@ -76,9 +76,10 @@ class OneOf(TypeDecorator[StrEnum]):
 
 
 def _json(dialect: Dialect) -> TypeEngine[Any]:
-    """Return the type that holds JSON; a variant would load all of PostgreSQL's dialect for an installation on SQLite."""
+    """Return the type that a database has for JSON."""
     if dialect.name != "postgresql":
         return dialect.type_descriptor(JSON(none_as_null=True))
+    # Loaded only here, which a variant of JSON could not be: an installation on SQLite needs none of it.
     from sqlalchemy.dialects.postgresql import JSONB
 
     return dialect.type_descriptor(JSONB(none_as_null=True))

@@ -30,7 +30,7 @@ async def read_form(request: Request[Any]) -> Parameters:
     Raises:
         InvalidRequest: the content type is another one, or as for `read_query`.
     """
-    content_type = request.headers.get("content-type", "")
+    content_type = request.headers.get("content-type", _FORM if request.headers.get("content-length") == "0" else "")
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
     return remember_parameters(request, _parse(await read_body(request)))

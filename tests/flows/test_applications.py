@@ -188,7 +188,7 @@ async def test_pressing_twice_withdraws_once(app: App, browser: Browser) -> None
 
     responses = await asyncio.gather(*(browser.post(page, client_id="portal") for _ in range(4)))
 
-    assert [response.status_code for response in responses] == [303] * 4
+    assert [response.status_code for response in responses] == [200] * 4
     assert await withdrawals(app) == [(ALICE_ID, "portal")]
 
 
@@ -216,6 +216,22 @@ async def test_consent_that_is_given_on_one_node_while_it_is_withdrawn_on_anothe
 
 
 # ── Forms ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_only_who_withdrew_something_is_told_that_it_is_done(app: App, browser: Browser) -> None:
+    await browser.authorize(scope="openid")
+
+    assert "Done." in (await withdraw(browser, "portal")).text
+    for query in ("", "?withdrawn=1", "?withdrawn=portal"):
+        assert "Done." not in (await browser.get(f"{PAGE}{query}")).text
+
+
+async def test_one_that_registered_itself_is_marked(app: App, browser: Browser) -> None:
+    await app.change("clients", ["portal"], managed_by=ManagedBy.REGISTRATION)
+    await browser.authorize(scope="openid")
+    await browser.authorize("other", scope="openid")
+
+    assert (await browser.get(PAGE)).text.count("Not checked by Lab ID") == 1
+
+
 async def test_nothing_is_withdrawn_without_our_own_form(app: App, browser: Browser) -> None:
     await browser.authorize(scope="openid")
     csrf = form_of(await browser.get(PAGE)).fields["csrf"]
@@ -243,6 +259,21 @@ async def test_a_form_of_one_account_withdraws_nothing_of_the_next(app: App, bro
     assert refused.status_code == 403
     async with app.store.read() as tx:
         assert {consent.user_id for consent in await tx.consents.all()} == {ALICE_ID, BOB_ID}
+    # The page is shown anew, for whoever is signed in now.
+    assert "Somebody signed in or out in another window" in refused.text
+    assert BOB in refused.text
+    await browser.submit(refused, client_id="portal")
+    assert await withdrawals(app) == [(BOB_ID, "portal")]
+
+
+async def test_a_form_from_another_site_is_refused_and_lists_nothing(app: App, browser: Browser) -> None:
+    await browser.authorize(scope="openid")
+    page = await browser.get(PAGE)
+
+    refused = await browser.post(page, {"Origin": "https://evil.example"}, client_id="portal", csrf="x")
+
+    assert (refused.status_code, "Lab Portal" in refused.text) == (403, False)
+    assert await withdrawals(app) == []
 
 
 async def test_two_values_of_a_field_are_refused(browser: Browser) -> None:

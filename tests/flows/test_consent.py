@@ -19,6 +19,20 @@ async def test_the_page_shows_what_the_application_will_learn_with_the_values(ap
     assert "javascript:" not in page.text
 
 
+async def test_where_one_is_sent_back_to_is_never_what_a_private_use_scheme_pretends_rfc8252_s7_1(
+    app: App, browser: Browser
+) -> None:
+    uri = "org.evil.app://accounts.google.com/callback"
+    await app.change("clients", ["native"], redirect_uris=(uri,))
+    asked = {"redirect_uri": uri, "scope": "openid"}
+
+    posted = await browser.request("native", **asked, response_mode="form_post", prompt="none")
+    page = await browser.sign_in(await browser.request("native", **asked))
+
+    assert "Continue to <bdi>org.evil.app://…</bdi>" in posted.text
+    assert "You will be sent back to <b><bdi>org.evil.app://…</bdi></b>" in page.text
+
+
 async def test_only_new_scopes_are_asked_for(browser: Browser) -> None:
     await browser.authorize(scope="openid profile")
 

@@ -79,7 +79,7 @@ async def test_userinfo_is_readable_for_the_origins_of_the_tokens_client(app: Ap
     assert (expired.status_code, allowed(expired)) == (401, SPA)
     assert "WWW-Authenticate" in expired.headers["access-control-expose-headers"]
     unknown = await app.http().get("/userinfo", headers={**bearer("x"), "Origin": SPA})
-    assert (unknown.status_code, allowed(unknown)) == (401, None)
+    assert (unknown.status_code, allowed(unknown)) == (401, SPA)
 
 
 async def test_pages_and_introspection_are_readable_for_nobody_else(app: App, browser: Browser) -> None:
@@ -100,3 +100,43 @@ async def test_discovery_and_keys_are_readable_for_everybody(app: App) -> None:
     for path in ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server", "/jwks"):
         for origin in ({"Origin": EVIL}, {}):
             assert allowed(await app.http().get(path, headers=origin)) == "*"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "", "\x7f", "https://spa.example.org.evil.example", "*"]
+)
+async def test_a_preflight_of_an_origin_that_no_client_has_is_granted_nothing_fetch_s3_2_3(
+    app: App, origin: str
+) -> None:
+    asking = {"Origin": origin, "Access-Control-Request-Method": "POST"}
+    response = await app.http().request("OPTIONS", "/token", headers=asking)
+    assert response.status_code == 204
+    assert not [name for name in response.headers if name.startswith("access-control-")]
+
+
+async def test_a_preflight_never_lets_cookies_across_and_learns_of_new_clients_fetch_s3_2_5(app: App) -> None:
+    asking = {"Origin": "https://new.example", "Access-Control-Request-Method": "POST"}
+    before = await app.http().request("OPTIONS", "/token", headers=asking)
+    assert "access-control-allow-origin" not in before.headers
+
+    await app.change("clients", ["spa"], web_origins=("https://new.example",))
+
+    after = await app.http().request("OPTIONS", "/token", headers=asking)
+    assert after.headers["access-control-allow-origin"] == "https://new.example"
+    assert "access-control-allow-credentials" not in after.headers
+
+
+async def test_a_browser_application_learns_that_its_token_is_unknown_rfc6750_s3(app: App) -> None:
+    for origin, readable in (("https://spa.example.org", True), ("https://evil.example", False)):
+        headers = {"Origin": origin, "Authorization": "Bearer unknown"}
+        response = await app.http().get("/userinfo", headers=headers)
+        assert (response.status_code, "access-control-allow-origin" in response.headers) == (401, readable)
+
+
+@pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/jwks"])
+async def test_metadata_and_keys_take_preflights_and_no_other_method_fetch_s4_8(app: App, path: str) -> None:
+    asking = {"Origin": "https://any.example", "Access-Control-Request-Method": "GET"}
+    preflight = await app.http().request("OPTIONS", path, headers=asking)
+    assert (preflight.status_code, preflight.headers["access-control-allow-origin"]) == (204, "*")
+    posted = await app.http().post(path)
+    assert (posted.status_code, posted.headers["allow"]) == (405, "GET, HEAD, OPTIONS")

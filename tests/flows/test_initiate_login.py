@@ -87,7 +87,7 @@ async def test_one_that_registered_itself_is_named_by_its_host_and_marked(app: A
     assert await links(browser) == {}
     await app.change("clients", ["portal"], initiate_login_uri="https://start.example.org/in")
     assert await links(browser) == {"start.example.org": f"https://start.example.org/in?{urlencode({'iss': ISSUER})}"}
-    gone = await lost(browser)
+    gone = await lost(app.browser())
     assert "Start again at <b><bdi>start.example.org</bdi></b>" in gone.text
     assert "your password expires" not in gone.text
 

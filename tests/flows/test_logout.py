@@ -221,9 +221,11 @@ async def test_repeated_parameters_are_refused(browser: Browser) -> None:
     assert await is_signed_in(browser)
 
 
+@pytest.mark.parametrize("subject_type", SubjectType)
 async def test_a_hint_ends_its_session_though_the_browser_has_been_idle_for_too_long(
-    app: App, browser: Browser
+    app: App, browser: Browser, subject_type: SubjectType
 ) -> None:
+    await app.change("clients", ("portal",), subject_type=subject_type)
     tokens = await browser.tokens()
     app.clock.advance(seconds=9 * 3600)
     assert not await is_signed_in(browser)
@@ -232,9 +234,31 @@ async def test_a_hint_ends_its_session_though_the_browser_has_been_idle_for_too_
 
     assert answer.location == BYE
     async with app.store.read() as tx:
-        session = await tx.sessions.get(decoded(tokens["id_token"])[1]["sid"])
+        (session,) = await tx.sessions.all()
         (grant,) = await tx.grants.all()
     assert session.ended_at == grant.revoked_at == app.clock()
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("idle", [False, True])
+async def test_a_hint_without_the_browsers_cookie_ends_nothing_and_leads_back_all_the_same_s2(
+    app: App, browser: Browser, method: str, idle: bool
+) -> None:
+    await app.change("clients", ("portal",), backchannel_logout_uri="https://portal.example.org/backchannel")
+    hint = (await browser.tokens())["id_token"]
+    app.clock.advance(seconds=9 * 3600 if idle else 60)
+    stranger = app.browser()
+
+    response = await logout(stranger, method, id_token_hint=hint, post_logout_redirect_uri=BYE, state="s")
+    as_our_form = await stranger.http.post("/logout", params={"id_token_hint": hint}, data={"csrf": "x"})
+
+    assert response.headers["location"] == f"{BYE}?state=s"
+    assert (as_our_form.status_code, "You are signed out" in as_our_form.text) == (200, True)
+    async with app.store.read() as tx:
+        (session,), (grant,) = await tx.sessions.all(), await tx.grants.all()
+        assert (session.ended_at, grant.revoked_at) == (None, None)
+        assert await tx.logout_deliveries.all() == []
+    assert await is_signed_in(browser) is not idle
 
 
 # ── What else an application may send ───────────────────────────────────────────────────────────────────────────────
@@ -308,6 +332,33 @@ async def test_a_second_click_finds_that_it_is_done(browser: Browser) -> None:
     again = await browser.submit(page)
 
     assert (again.status_code, "You are signed out" in again.text) == (200, True)
+
+
+async def test_a_question_that_was_left_open_while_somebody_signed_in_in_another_tab_is_asked_anew(
+    browser: Browser,
+) -> None:
+    await browser.tokens()
+    old = await browser.get("/logout", client_id="portal", post_logout_redirect_uri=BYE, state="s")
+    await add_bob(browser)
+
+    stale = await browser.submit(old)
+
+    assert (stale.status_code, "Somebody signed in or out in another window" in stale.text) == (403, True)
+    assert all(label in stale.text for label in (ALICE, BOB))
+    assert await signed_in_labels(browser) == {ALICE, BOB}
+    done = await browser.submit(stale)
+    assert f'href="{BYE}?state=s"' in done.text
+    assert await signed_in_labels(browser) == set()
+
+
+async def test_an_answer_from_another_site_is_refused_and_nothing_is_asked_anew(browser: Browser) -> None:
+    await browser.tokens()
+    page = await browser.get("/logout")
+
+    for csrf in (form_of(page).fields["csrf"], "x"):
+        refused = await browser.post(page, {"Origin": "https://evil.example"}, csrf=csrf)
+        assert (refused.status_code, "<form" in refused.text) == (403, False)
+    assert await is_signed_in(browser)
 
 
 # ── Several accounts ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -1,6 +1,7 @@
 """Subjects of which each sector knows its own (OpenID Connect Core §8)."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,6 +51,38 @@ async def test_hybrid_answers_name_the_user_as_their_code_does_s3_3_3_6(app: App
     several = (answer.params["id_token"], answer.params["access_token"], tokens["id_token"], tokens["access_token"])
     assert len({sub_of(token) for token in several}) == 1
     assert sub_of(tokens["id_token"]) != ALICE_ID
+
+
+async def test_a_session_has_another_sid_in_each_sector_and_one_for_all_that_a_client_gets_s8_1(
+    app: App, browser: Browser
+) -> None:
+    sids = []
+    for client_id in (*PAIRWISE, "trusted"):
+        tokens = await browser.tokens(client_id, scope="openid")
+        again = await browser.tokens(client_id, scope="openid")
+        refreshed = (await app.refresh(tokens["refresh_token"], client_id)).json() if client_id == "portal" else again
+        (sid,) = {str(decoded(each["id_token"])[1]["sid"]) for each in (tokens, again, refreshed)}
+        sids.append(sid)
+    assert len(set(sids)) == 4
+
+    for client_id in ("portal", "other"):
+        await app.change("clients", [client_id], sector_identifier_uri="https://sector.example.org/uris.json")
+    joined = {decoded((await browser.tokens(name, scope="openid"))["id_token"])[1]["sid"] for name in PAIRWISE[:2]}
+    assert len(joined) == 1
+
+
+async def test_a_frame_names_the_session_as_the_id_token_did_frontchannel_logout_s3(app: App, browser: Browser) -> None:
+    sids = []
+    for client_id in ("portal", "other"):
+        await app.change("clients", [client_id], frontchannel_logout_uri=f"https://{client_id}.example.org/out")
+        sids.append(decoded((await browser.tokens(client_id, scope="openid"))["id_token"])[1]["sid"])
+
+    page = await browser.submit(await browser.get("/logout"))
+
+    assert re.findall(r'<iframe src="https://(\w+)\.[^"]+sid=(\w+)"', page.text) == [
+        ("other", sids[1]),
+        ("portal", sids[0]),
+    ]
 
 
 async def test_sectors_and_people_are_told_apart_and_stay_the_same_s8_1(app: App, browser: Browser) -> None:
@@ -139,7 +172,9 @@ def read(value: Any) -> str:
     return str(value)
 
 
-async def test_the_users_id_is_nowhere_in_what_a_client_can_see_s8_1(app: App, browser: Browser) -> None:
+async def test_the_ids_of_user_and_session_are_nowhere_in_what_a_client_can_see_s8_1(
+    app: App, browser: Browser
+) -> None:
     seen: list[Any] = []
     asked = json.dumps({"userinfo": {"groups": None, "sub": None}, "id_token": {"email": None, "sub": None}})
     request = {
@@ -166,4 +201,7 @@ async def test_the_users_id_is_nowhere_in_what_a_client_can_see_s8_1(app: App, b
     text = read(seen)
     assert sub_of(tokens["id_token"]) in text
     assert ISSUER in text
+    async with app.store.read() as tx:
+        (session,) = await tx.sessions.all()
     assert ALICE_ID not in text
+    assert session.id not in text

@@ -233,6 +233,35 @@ async def test_grant_and_response_types_that_are_absent_are_derived_rfc7591_s2_1
     assert (told["grant_types"], told["response_types"]) == registered
 
 
+@pytest.mark.parametrize(
+    ("metadata", "error", "told"),
+    [
+        (
+            {"redirect_uris": [REDIRECT_URI, f"{ISSUER}/logout"]},
+            "invalid_redirect_uri",
+            "redirect_uris[1]: it is an address of this server.",
+        ),
+        (
+            {"initiate_login_uri": "https://localhost:8000/", "backchannel_logout_uri": f"{ISSUER}/logout"},
+            "invalid_client_metadata",
+            "backchannel_logout_uri: it is an address of this server.",
+        ),
+        ({"client_name": "W" * 101}, "invalid_client_metadata", "client_name: it must have at most 100 characters."),
+        (
+            {"client_name": "\u202eevil"},
+            "invalid_client_metadata",
+            "client_name: it holds invisible characters, or some that turn the text around.",
+        ),
+    ],
+)
+async def test_what_would_mislead_people_is_not_registered(
+    app: App, metadata: dict[str, Any], error: str, told: str
+) -> None:
+    registered = await register(app, client_name="W" * 100)
+    assert refused(await post(app, **metadata), 400, error) == told
+    assert refused(await put(app, registered, **metadata), 400, error) == told
+
+
 async def test_nobody_gives_rights_to_itself_rfc7591_s5(app: App) -> None:
     registered = await register(
         app,
@@ -393,6 +422,15 @@ async def test_wrong_tokens_cannot_fill_the_audit_log(start: Start) -> None:
     answers = [await from_address(app, "192.0.2.1", headers=wrong) for _ in range(6)]
     assert [answer.status_code for answer in answers] == [401] * 3 + [429] * 3
     assert len(await events(app, AuditAction.CLIENT_REGISTRATION_REFUSED)) == 3
+
+
+async def test_who_has_an_initial_access_token_is_not_limited_by_who_guesses_in_the_same_network(start: Start) -> None:
+    app = await start(dynamic_registration="token", registration_limit="2/hour")
+    _, text = await InitialAccessTokens(app.store, app.clock).create("A", lifetime=timedelta(days=1), actor="cli")
+    for token, expected in (("wrong", [401, 401, 429]), (text, [201, 201, 429]), ("wrong", [429])):
+        headers = [(b"authorization", f"Bearer {token}".encode())]
+        answers = [await from_address(app, "192.0.2.1", headers=headers) for _ in expected]
+        assert [answer.status_code for answer in answers] == expected
 
 
 # ── Metadata ────────────────────────────────────────────────────────────────────────────────────────────────────────

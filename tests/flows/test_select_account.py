@@ -516,3 +516,12 @@ async def test_a_silent_request_while_no_account_is_active_asks_for_a_choice_oid
     silent = answer_of(await browser.request(prompt="none"))
 
     assert (silent.error, silent.params["state"]) == ("account_selection_required", "state-1")
+
+
+async def test_a_login_hint_chooses_among_the_accounts_and_an_unknown_one_changes_nothing_oidc_core_s3_1_2_1(
+    app: App, browser: Browser
+) -> None:
+    await alice_and_bob(browser)
+    for hint in (ALICE, ALICE.upper(), "alice"):
+        assert await subject(app, browser, await browser.request(login_hint=hint)) == ALICE_ID
+    assert await subject(app, browser, await browser.request(login_hint="nobody@example.org")) == BOB_ID

@@ -468,6 +468,9 @@ async def test_a_slow_name_server_does_not_hold_up_the_loop_and_closing_ends_the
         await client.get("https://rp.example/", accept="*/*")
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("resolver")]
     assert threads
+    # Nobody waits again for what nobody got.
+    with pytest.raises(OutboundError, match=r"rp\.example cannot be resolved: its name server does not answer$"):
+        await client.get("https://rp.example/", accept="*/*")
     await client.close()
     may_answer.set()
     for thread in threads:

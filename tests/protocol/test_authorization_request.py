@@ -315,6 +315,16 @@ def test_an_absurdly_long_nonce_is_an_error_oidc_core_s3_1_2_1():
     assert refusal(nonce="n" * 1025)["error"] == "invalid_request"
 
 
+@pytest.mark.parametrize("length", [128, 4096])
+def test_a_long_state_comes_back_unchanged_rfc6749_s4_1_2(length: int):
+    assert make_authorization_request(state="s" * length).reply.success().params["state"] == "s" * length
+
+
+def test_an_absurdly_long_state_is_an_error_that_does_not_repeat_it():
+    answer = refusal(state="s" * 4097)
+    assert (answer["error"], "state" in answer) == ("invalid_request", False)
+
+
 @pytest.mark.parametrize("scope", [None, "", "unregistered", 'open"id'])
 def test_a_scope_of_which_nothing_is_left_is_invalid_rfc6749_s3_3(scope: str | None):
     assert refusal(scope=scope)["error"] == "invalid_scope"

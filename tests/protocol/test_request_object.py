@@ -89,6 +89,16 @@ def test_an_unsigned_object_counts_where_the_client_registered_none_oidc_core_s6
         accepted_algorithms(strict, "none")
 
 
+def test_at_a_registered_https_address_it_may_be_unsigned_where_nothing_was_registered_oidc_registration_s2():
+    at = "https://portal.example.org/request.jwt"
+    assert accepted_algorithms(make_client(), "none", request_uri=at) == ("none",)
+    for client in (make_client(request_object_signing_alg="RS256"), STRICT):
+        with pytest.raises(RequestNotSupported):
+            accepted_algorithms(client, "none", request_uri=at)
+    with pytest.raises(RequestNotSupported):
+        accepted_algorithms(make_client(), "none", request_uri="http://localhost:9000/request.jwt")
+
+
 # ── What counts ─────────────────────────────────────────────────────────────────────────────────────────────────────
 def test_what_stands_in_the_object_wins_oidc_core_s6_1():
     params = merged({"state": "inner", "nonce": "inner", "redirect_uri": REDIRECT_URI}, redirect_uri="https://evil/")

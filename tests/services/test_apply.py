@@ -420,6 +420,14 @@ async def test_a_resource_is_declared_whole_and_what_happened_to_it_is_audited(a
     ]
 
 
+async def test_addresses_of_this_server_are_no_clients(apply: Apply, store: Store):
+    uris = f"redirect_uris: ['https://a.example/', '{ISSUER}/logout']"
+    assert await refused(apply, f"clients: [{{client_id: a, client_secret: x, {uris}}}]") == [
+        "bench.yaml:1: clients[0].redirect_uris[1]: it is an address of this server"
+    ]
+    assert (await rows(store))["clients"] == []
+
+
 async def test_this_server_itself_is_no_registered_resource(apply: Apply, store: Store):
     text = f"resources: [{{audience: '{ISSUER}', name: Lab ID, scopes: [data.read]}}]"
     assert await refused(apply, text) == [

@@ -10,10 +10,11 @@ from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Step
 from idp.protocol.redirect_uri import RedirectUriRefused
+from idp.services.audit import caller_address
 from idp.services.authorization import Ask, Authorization, UnknownClient
 from idp.services.authorization_answer import InteractionGone
 from idp.services.sessions import Accounts, SignedIn
-from tests.support.app import ALICE_ID, App, Browser
+from tests.support.app import ALICE_ID, App, Browser, Start
 
 
 @pytest.fixture
@@ -45,6 +46,43 @@ async def test_nobody_signed_in_is_asked_to_and_the_request_waits_under_a_hashed
     async with app.store.read() as tx:
         (stored,) = await tx.interactions.all()
     assert (stored.hash, stored.params) == (hash_token(asked.handle), params.values)
+
+
+async def test_a_network_may_have_so_many_requests_wait_and_is_told_by_redirect_rfc6749_s4_1_2_1(
+    start: Start,
+) -> None:
+    app = await start(authorization_limit="2/hour")
+    authorization: Authorization = app.services["authorization"]
+    caller_address.set("192.0.2.1")
+    await authorization.start(request(app), Accounts(None))
+    await authorization.remember(request(app))
+
+    for send in (
+        lambda: authorization.start(request(app), Accounts(None)),
+        lambda: authorization.remember(request(app)),
+    ):
+        with pytest.raises(Refused) as refused:
+            await send()
+        answer = refused.value.reply.refusal(refused.value.error)
+        assert (answer.params["error"], answer.params["state"]) == ("temporarily_unavailable", "state-1")
+
+    async with app.store.read() as tx:
+        assert len(await tx.interactions.all()) == 2
+    caller_address.set("198.51.100.1")
+    assert isinstance(await authorization.start(request(app), Accounts(None)), Ask)
+
+
+async def test_somebody_who_is_signed_in_is_not_limited(start: Start) -> None:
+    app = await start(authorization_limit="1/hour")
+    authorization: Authorization = app.services["authorization"]
+    browser = app.browser()
+    await browser.sign_in()
+    accounts = Accounts(await app.services["sessions"].find(browser.cookies["idp"]))
+    caller_address.set("192.0.2.1")
+
+    asked = [await authorization.start(request(app, prompt="login"), accounts) for _ in range(3)]
+
+    assert [type(answer) for answer in asked] == [Ask] * 3
 
 
 async def test_a_request_that_needs_nothing_is_answered_without_being_stored(

@@ -185,7 +185,9 @@ async def test_it_is_signed_as_the_clients_id_tokens_are_and_never_unsigned_back
     assert decoded(token)[0]["alg"] == ("RS256" if registered == "none" else registered)
 
 
-async def test_it_names_the_user_as_the_client_knows_him_core_s8_1(node: Node, applications: Applications) -> None:
+async def test_it_names_user_and_session_as_the_client_knows_them_core_s8_1(
+    node: Node, applications: Applications
+) -> None:
     client = portal(subject_type=SubjectType.PAIRWISE)
     await owed(node, client)
 
@@ -193,6 +195,7 @@ async def test_it_names_the_user_as_the_client_knows_him_core_s8_1(node: Node, a
 
     (token,) = applications.tokens
     assert decoded(token)[1]["sub"] == node.subjects.of(client, USER_ID) != USER_ID
+    assert decoded(token)[1]["sid"] == node.subjects.sid(client, SESSION_ID) != SESSION_ID
 
 
 # ── Answers and attempts ────────────────────────────────────────────────────────────────────────────────────────────
@@ -397,6 +400,31 @@ async def test_no_more_than_a_few_are_posted_at_a_time(node: Node, applications:
 
     assert applications.most == AT_A_TIME
     assert len(applications.received) == len(clients)
+
+
+async def test_clients_that_hang_again_and_again_hold_up_nobodys_first_attempt(
+    node: Node, applications: Applications
+) -> None:
+    hanging = asyncio.Event()
+    clients = [make_client(client_id=f"c_{n}", backchannel_logout_uri=f"{OTHER}/{n}") for n in range(AT_A_TIME)]
+    failed = [
+        make_logout_delivery(id=f"l_{n}", client_id=f"c_{n}", attempts=1, next_attempt_at=START - SECOND)
+        for n in range(AT_A_TIME)
+    ]
+    new = make_logout_delivery(id="m_0", client_id="c_0", session_id="s_new")
+    await owed(node)
+    await add_all(node.store, [*clients, *failed, new])
+    applications.answers |= {str(client.backchannel_logout_uri): hanging for client in clients}
+
+    await node.job.begin()
+    async with asyncio.timeout(10):
+        while len(applications.received) < AT_A_TIME:
+            await asyncio.sleep(0)
+
+    told = {url: decoded(token)[1]["sid"] for url, token in applications.received}
+    # The new client at once, and a client's new session before an old one.
+    assert (told[PORTAL], told[f"{OTHER}/0"]) == (SESSION_ID, "s_new")
+    hanging.set()
 
 
 async def test_a_client_that_is_deleted_while_it_is_told_takes_its_deliveries_along(

@@ -21,6 +21,7 @@ from idp.store.store import Store
 from tests.support.clock import START, FakeClock
 from tests.support.factories import make_client
 
+OWN = "https://login.example.org"
 KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" * 32)
 PUBLIC = {"token_endpoint_auth_method": "none"}
 
@@ -571,7 +572,7 @@ async def test_a_registered_client_gets_an_id_and_a_secret_that_is_stored_as_a_k
     store: Store, clock: FakeClock
 ):
     settings = {name: value for name, value in raw().items() if name != "client_id"}
-    made, secret = await register(store, KEYS, clock, settings, actor="cli")
+    made, secret = await register(store, KEYS, clock, settings, issuer=OWN, actor="cli")
     assert secret is not None
     assert [held.hash for held in made.secrets] == [secret_hash(KEYS, secret)]
     async with store.read() as tx:
@@ -581,13 +582,13 @@ async def test_a_registered_client_gets_an_id_and_a_secret_that_is_stored_as_a_k
 
 
 async def test_a_public_client_gets_no_secret(store: Store, clock: FakeClock):
-    made, secret = await register(store, KEYS, clock, raw(**PUBLIC), actor="cli")
+    made, secret = await register(store, KEYS, clock, raw(**PUBLIC), issuer=OWN, actor="cli")
     assert secret is None
     assert made.secrets == ()
 
 
 async def test_a_client_that_signs_its_assertions_gets_no_secret(store: Store, clock: FakeClock):
-    made, secret = await register(store, KEYS, clock, raw(**PRIVATE_KEY_JWT, jwks=jwks()), actor="cli")
+    made, secret = await register(store, KEYS, clock, raw(**PRIVATE_KEY_JWT, jwks=jwks()), issuer=OWN, actor="cli")
     assert secret is None
     assert made.secrets == ()
     async with store.read() as tx:
@@ -597,7 +598,7 @@ async def test_a_client_that_signs_its_assertions_gets_no_secret(store: Store, c
 async def test_a_secret_that_makes_macs_is_long_enough_for_each_of_them_and_can_be_read_again(
     store: Store, clock: FakeClock
 ):
-    made, secret = await register(store, KEYS, clock, raw(**SECRET_JWT), actor="cli")
+    made, secret = await register(store, KEYS, clock, raw(**SECRET_JWT), issuer=OWN, actor="cli")
     assert secret is not None
     assert len(secret) >= 64
     (held,) = made.secrets
@@ -606,10 +607,47 @@ async def test_a_secret_that_makes_macs_is_long_enough_for_each_of_them_and_can_
     assert open_secret(KEYS, made.client_id, held.sealed) == secret
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("redirect_uris", ["https://portal.example.org/", f"{OWN}/logout"]),
+        ("post_logout_redirect_uris", ["https://portal.example.org/", f"{OWN.upper()}/"]),
+        ("request_uris", ["https://portal.example.org/r", f"{OWN}:443/r"]),
+    ],
+)
+def test_addresses_of_this_server_are_found_in_lists(field: str, value: list[str]):
+    given = ClientInput.read(raw(**{field: value}))
+    assert given.own_addresses(OWN) == {(field, 1): "it is an address of this server"}
+    assert given.own_addresses("https://elsewhere.example") == {}
+
+
+@pytest.mark.parametrize("field", ["jwks_uri", "initiate_login_uri", "backchannel_logout_uri", "client_uri", "tos_uri"])
+def test_an_address_of_this_server_is_found_in_each_member(field: str):
+    given = ClientInput.read(raw(**{field: f"{OWN}/x"}))
+    assert given.own_addresses(OWN) == {(field,): "it is an address of this server"}
+
+
+async def test_no_client_gets_an_address_of_this_server(store: Store, clock: FakeClock):
+    with pytest.raises(InputRefused, match=r"redirect_uris\[0\]: it is an address of this server"):
+        await register(store, KEYS, clock, raw(redirect_uris=[f"{OWN}/logout"]), issuer=OWN, actor="cli")
+    async with store.read() as tx:
+        assert await tx.clients.all() == []
+
+
+def _uris(count: int) -> list[str]:
+    return [f"https://portal.example.org/{number}" for number in range(count)]
+
+
+@pytest.mark.parametrize("field", ["redirect_uris", "post_logout_redirect_uris", "request_uris", "contacts"])
+def test_no_list_of_addresses_is_endless(field: str):
+    assert len(getattr(client(**{field: _uris(50)}), field)) == 50
+    assert faults(**{field: _uris(51)}) == {field: "It has more than 50 entries."}
+
+
 async def test_an_id_in_use_is_refused(store: Store, clock: FakeClock):
-    await register(store, KEYS, clock, raw(), actor="cli")
+    await register(store, KEYS, clock, raw(), issuer=OWN, actor="cli")
     with pytest.raises(InputRefused, match="there is a client with this id already"):
-        await register(store, KEYS, clock, raw(), actor="cli")
+        await register(store, KEYS, clock, raw(), issuer=OWN, actor="cli")
 
 
 def test_a_client_that_registered_itself_is_taken_over_by_who_writes_it_down():

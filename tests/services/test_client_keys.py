@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
+from idp.crypto.jose import InvalidSignature
 from idp.domain.client import Client
 from idp.outbound.client import Fetched, Outbound, OutboundError
 from idp.services.client_keys import MAX_AGE, MIN_AGE, PAUSE, STALE_FOR, ClientKeys, KeysUnavailable
-from tests.support.assertion import jwks, private_key, public_jwk
+from tests.support.assertion import compact, jwks, private_key, public_jwk
 from tests.support.clock import START, FakeClock
 from tests.support.factories import make_client
 
@@ -367,3 +368,39 @@ async def test_bad_keys_do_not_replace_good_ones(client_keys: ClientKeys, server
 
     assert await kids(client_keys) == ["key-1"]
     assert len(servers.asked) == 2
+
+
+# ── Verifying ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def token_of(key: str, *, kid: str | None = None) -> str:
+    header = {"alg": "ES256", **({} if kid is None else {"kid": kid})}
+    return compact(header, {"iss": "portal"}, private_key(key, "ES256"))
+
+
+@pytest.mark.parametrize("kid", [None, "key-1"])
+async def test_a_key_rotated_without_a_kid_or_under_the_same_one_is_fetched_once(
+    client_keys: ClientKeys, servers: Servers, clock: FakeClock, kid: str | None
+) -> None:
+    assert await client_keys.verify(CLIENT, token_of("key-1", kid=kid), algorithms=["ES256"])
+    servers.answers[URI] = fetched(json.dumps({"keys": [{**public_jwk("key-2"), "kid": "key-1"}]}).encode())
+    clock.advance(seconds=1)
+
+    assert await client_keys.verify(CLIENT, token_of("key-2", kid=kid), algorithms=["ES256"])
+    assert len(servers.asked) == 2
+
+
+async def test_forged_signatures_make_us_ask_once_in_a_while(
+    client_keys: ClientKeys, servers: Servers, clock: FakeClock
+) -> None:
+    for _ in range(20):
+        with pytest.raises(InvalidSignature):
+            await client_keys.verify(CLIENT, token_of("key-9", kid="key-1"), algorithms=["ES256"])
+        clock.advance(seconds=1)
+    assert len(servers.asked) == 2
+
+
+async def test_registered_keys_that_did_not_sign_are_not_looked_for_elsewhere(
+    client_keys: ClientKeys, servers: Servers
+) -> None:
+    with pytest.raises(InvalidSignature):
+        await client_keys.verify(make_client(jwks=jwks("key-1")), token_of("key-2"), algorithms=["ES256"])
+    assert servers.asked == []

@@ -28,7 +28,9 @@ def test_a_session_is_called_as_each_sector_calls_it_oidc_core_s8_1(installed: I
     subjects = Subjects(installed.data_keys)
     elsewhere = replace(PAIRWISE, redirect_uris=("https://else.example.org/a",))
     assert subjects.sid(make_client(), "s_1") == "s_1"
-    assert len({"s_1", subjects.sid(PAIRWISE, "s_1"), subjects.sid(elsewhere, "s_1"), subjects.sid(PAIRWISE, "s_2")}) == 4
+    assert (
+        len({"s_1", subjects.sid(PAIRWISE, "s_1"), subjects.sid(elsewhere, "s_1"), subjects.sid(PAIRWISE, "s_2")}) == 4
+    )
     assert subjects.sid(replace(PAIRWISE, client_id="neighbour"), "s_1") == subjects.sid(PAIRWISE, "s_1")
     # The one says nothing about the other.
     assert subjects.sid(PAIRWISE, "same") != subjects.of(PAIRWISE, "same")

@@ -271,7 +271,9 @@ NAMED: dict[str, dict[str, Any]] = {
     "logout_confirm.html": {"client_name": HEBREW, "user_labels": [HEBREW, HEBREW]},
     "home.html": {
         "user_label": HEBREW,
-        "applications": [{"title": HEBREW, "unverified": True, "logo": None, "uri": uri} for uri in (None, "https://x")],
+        "applications": [
+            {"title": HEBREW, "unverified": True, "logo": None, "uri": uri} for uri in (None, "https://x")
+        ],
         "others": [account(HEBREW, 5)],
     },
 }

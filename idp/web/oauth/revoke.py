@@ -16,7 +16,7 @@ from idp.web.services import Services
 async def revoke(request: Request[Services]) -> Response:
     """Revoke a token; the answer is empty and has no content type, which oidc-client-ts relies on."""
     if request.method == "OPTIONS":
-        return preflight(request)
+        return await preflight(request)
     form = await read_form(request)
     try:
         await request.state["revocation"].revoke(request.headers.get("authorization"), form)

@@ -17,7 +17,7 @@ from idp.web.services import Services
 async def issue(request: Request[Services]) -> Response:
     """Exchange a grant for tokens."""
     if request.method == "OPTIONS":
-        return preflight(request)
+        return await preflight(request)
     form = await read_form(request)
     try:
         response = json_no_store(await request.state["token"].issue(request.headers.get("authorization"), form))

@@ -19,7 +19,7 @@ from idp.web.services import Services
 async def userinfo(request: Request[Services]) -> Response:
     """Return the claims about the token's user."""
     if request.method == "OPTIONS":
-        return preflight(request)
+        return await preflight(request)
     token = None
     try:
         token = read_bearer_token(request.headers.get("authorization"), await _token_in_body(request))
@@ -30,7 +30,10 @@ async def userinfo(request: Request[Services]) -> Response:
         # Only what is wrong with the token is a challenge (RFC 6750 §3.1).
         response = bearer_error(error) if error.status < 500 else oauth_error(error)
     if "origin" in request.headers:
-        allow_origin(request, response, await _client_of(request, token))
+        client = await _client_of(request, token)
+        # Of a token that nobody knows a browser application learns at least that: it is to be replaced.
+        known = client is None and await request.state["clients"].knows_origin(request.headers["origin"])
+        allow_origin(request, response, client, known=known)
     return response
 
 

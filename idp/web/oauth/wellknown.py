@@ -1,6 +1,6 @@
 """Discovery (OpenID Connect Discovery §4), RFC 8414 metadata and JWKS (RFC 7517 §5) as prebuilt bytes.
 
-They are answered for GET and HEAD on the exact path before anything else runs; whatever else falls through to routing.
+They are answered on the exact path before anything else runs; every other path goes on to the rest of the server.
 """
 
 import json
@@ -9,6 +9,7 @@ from datetime import timedelta
 from time import perf_counter
 from typing import Any
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from idp.observe.logs import get_logger
@@ -22,6 +23,12 @@ from idp.web.responses import oauth_error
 _log = get_logger(__name__)
 DISCOVERY_PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
 JWKS_PATH = "/jwks"
+_PREFLIGHT = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Allow-Methods": "GET, HEAD",
+    "Access-Control-Allow-Headers": "*",
+    "Access-Control-Max-Age": "86400",
+}
 
 
 class WellKnown:
@@ -50,15 +57,19 @@ class WellKnown:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
-            path = scope["path"]
-            if path in self._answers or path == JWKS_PATH:
-                await self._answer(path, scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else None
+        if path == JWKS_PATH or path in self._answers:
+            await self._answer(path, scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
     async def _answer(self, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         started = perf_counter()
+        if scope["method"] not in {"GET", "HEAD"}:
+            response = self._other_method(scope["method"])
+            await response(scope, receive, send)
+            self._count(path, scope, response.status_code, started)
+            return
         status = 200
         try:
             start, body = await self._jwks() if path == JWKS_PATH else self._answers[path]
@@ -72,6 +83,18 @@ class WellKnown:
             # A copy of the list: the server and whatever stands around us may add to it.
             await send({**start, "headers": [*start["headers"]]})
             await send({"type": "http.response.body", "body": b""} if scope["method"] == "HEAD" else body)
+        self._count(path, scope, status, started)
+
+    def _other_method(self, method: str) -> Response:
+        """Let browser applications ask with headers of their own (Fetch §4.8), and nobody do anything else."""
+        if method == "OPTIONS":
+            response = Response(status_code=204, headers=_PREFLIGHT)
+        else:
+            response = Response(status_code=405, headers={"Allow": "GET, HEAD, OPTIONS"})
+        response.raw_headers.extend(self._security_headers)
+        return response
+
+    def _count(self, path: str, scope: Scope, status: int, started: float) -> None:
         if self._metrics is not None:
             self._metrics.observe_request(path, scope["method"], status, perf_counter() - started)
 
