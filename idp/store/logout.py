@@ -51,7 +51,7 @@ class LogoutDeliveries(Repository[LogoutDelivery]):
             or_(table.c.claimed_until.is_(None), table.c.claimed_until <= now),
             table.c.client_id.not_in(busy),
         )
-        order = (table.c.next_attempt_at, table.c.id)
+        order = (table.c.attempts, table.c.next_attempt_at, table.c.id)
         turn = func.row_number().over(partition_by=table.c.client_id, order_by=order)
         ranked = select(table.c.id, turn.label("turn")).where(is_due).subquery()
         due = (
