@@ -90,7 +90,7 @@ class Logout:
         applications, frames = [], []
         for session in ending:
             for client in await self._sessions.end(session, now=self._clock()):
-                sid = session.id
+                sid = self._subjects.sid(client, session.id)
                 frame = frontchannel_logout_address(client, issuer=self._issuer, sid=sid)
                 if frame is not None:
                     frames.append(frame)

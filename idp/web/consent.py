@@ -8,7 +8,7 @@ from starlette.responses import Response
 from idp.domain.claims import SCOPE_CLAIMS, SCOPE_OF_CLAIM, lab_claims, user_claims
 from idp.services.consent import ConsentChanged, ConsentPage
 from idp.web.application import claim_of, describe, host_of, resource_of, title_of
-from idp.web.cookies import ForgedForm
+from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import proceed, resume_path
@@ -25,7 +25,7 @@ async def consent(request: Request[Services]) -> Response:
     state = request.state
     handle = read_query(request).get("interaction") or ""
     accounts = await find_accounts(request)
-    notice = None
+    status = 200
     if request.method == "POST" and accounts.all:
         form = await read_form(request)
         form.check_single()
@@ -33,13 +33,10 @@ async def consent(request: Request[Services]) -> Response:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
             mark, allowed = form.get("mark") or "", form.get("decision") == "allow"
             return proceed(request, await state["consents"].decide(handle, accounts, mark=mark, allowed=allowed))
-        except ForgedForm:
-            # Signed in or out in another tab since: the page is shown anew. A foreign origin gets no second chance.
-            if request.headers.get("origin", state["issuer"]) != state["issuer"]:
-                raise
-            notice = _CHANGED
+        except StaleForm:
+            status = 403
         except ConsentChanged:
-            notice = _CHANGED
+            status = 409
     shown = await state["consents"].page(handle, accounts)
     if shown is None:
         return redirect(resume_path(handle))
@@ -47,9 +44,9 @@ async def consent(request: Request[Services]) -> Response:
     query = urlencode({"interaction": handle})
     response = state["pages"].render(
         "consent.html",
-        status=200 if notice is None else 409,
+        status=status,
         transaction=True,
-        notice=notice,
+        notice=None if status == 200 else _CHANGED,
         csrf=csrf,
         mark=shown.mark,
         action=f"/consent?{query}",

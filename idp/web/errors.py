@@ -273,8 +273,12 @@ async def _onward(request: Request[Services], error: Exception) -> tuple[str, st
         client = await request.state["clients"].find(error.client_id)
     except Unavailable:
         return None
-    address = None if client is None else initiate_login_address(client, issuer=request.state["issuer"])
-    return None if client is None or address is None else (address, known_as(client))
+    if client is None:
+        return None
+    address = initiate_login_address(client, issuer=request.state["issuer"])
+    if address is None and not client.self_registered:
+        address = client.client_uri
+    return None if address is None else (address, known_as(client))
 
 
 def failure_page(request: Request[Services], error: Exception) -> Response:

@@ -53,6 +53,20 @@ async def test_the_chosen_account_goes_on_through_the_application_to_another_ori
     await expect(page.get_by_role("heading", name="Landed")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_an_address_stays_in_one_piece_and_signing_out_moves_below_it(
+    width: int, world: World, new_context: NewContext
+) -> None:
+    context, _ = await new_context(viewport={"width": width, "height": 800})
+    page = await context.new_page()
+    await two_people(page, world)
+    await ask(page, world)
+    name = page.locator(".who bdi").first
+    await name.evaluate("name => { name.textContent = 'somebody25@example.org' }")
+    assert await name.evaluate("name => name.getClientRects().length") == 1
+    assert not await is_wider_than_the_window(page)
+
+
 async def test_another_account_is_added_from_the_list(world: World, new_context: NewContext) -> None:
     context, _ = await new_context()
     page = await context.new_page()

@@ -68,6 +68,16 @@ def test_help_loads_neither_the_server_nor_the_store():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
+def test_the_server_loads_nothing_that_only_some_requests_or_databases_need():
+    code = (
+        "import sys; from idp.app import create_app; from idp.settings import load_settings; "
+        "create_app(load_settings({})); "
+        "unneeded = {'alembic', 'asyncpg', 'httpcore2', 'httpx2', 'limits', 'PIL', 'sqlalchemy.dialects.postgresql'}; "
+        "sys.exit(sorted(unneeded & set(sys.modules)) or None)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
+
+
 def test_python_m_idp_is_the_command(tmp_path: Path):
     command = [sys.executable, "-m", "idp", "--version"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)

@@ -304,7 +304,7 @@ async def test_a_consent_page_does_not_speak_for_an_account_that_was_switched_to
     refused = await browser.post(consent, decision="allow")
 
     # The page is shown anew, and is now Alice's.
-    assert (refused.status_code, "location" in refused.headers) == (409, False)
+    assert (refused.status_code, "location" in refused.headers) == (403, False)
     async with app.store.read() as tx:
         assert await tx.consents.all() == []
     again = await browser.get(f"/consent?{consent.url.query.decode()}")

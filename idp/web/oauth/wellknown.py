@@ -18,7 +18,7 @@ from idp.protocol.errors import TemporarilyUnavailable
 from idp.services.signing_keys import SigningKeys
 from idp.store.errors import Unavailable
 from idp.web.middleware.edge import security_headers
-from idp.web.responses import oauth_error
+from idp.web.responses import json_no_store, oauth_error
 
 _log = get_logger(__name__)
 DISCOVERY_PATHS = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
@@ -90,7 +90,8 @@ class WellKnown:
         if method == "OPTIONS":
             response = Response(status_code=204, headers=_PREFLIGHT)
         else:
-            response = Response(status_code=405, headers={"Allow": "GET, HEAD, OPTIONS"})
+            refusal = {"error": "invalid_request", "error_description": "Metadata and keys can only be read."}
+            response = json_no_store(refusal, status=405, headers={"Allow": "GET, HEAD, OPTIONS"})
         response.raw_headers.extend(self._security_headers)
         return response
 
