@@ -77,4 +77,6 @@ class Applications:
                 await tx.audit_events.add(event)
         # Once more: an answer that is being given at this moment is either seen here, or sees that the consent is gone.
         async with self._store.write() as tx:
-            await tx.grants.revoke_client(user_id, client_id, now=now)
+            await tx.users.lock(user_id)
+            if await tx.consents.find(user_id, client_id) is None:
+                await tx.grants.revoke_client(user_id, client_id, now=now)

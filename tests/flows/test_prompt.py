@@ -193,7 +193,7 @@ async def test_a_hint_that_is_unsigned_foreign_or_no_id_token_is_refused(app: Ap
 
     for hint in forged:
         assert answer_of(await browser.request(id_token_hint=hint)).error == "invalid_request"
-        # Whom it names cannot be known: certainly nobody who is to be answered for silently. The last is too long for any.
+        # Whom it names cannot be known: certainly nobody who is to be answered for silently. One is too long for any.
         expected = "invalid_request" if len(hint) > 16_384 else "login_required"
         assert answer_of(await browser.request(id_token_hint=hint, prompt="none")).error == expected
 

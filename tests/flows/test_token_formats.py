@@ -93,7 +93,7 @@ async def test_an_unsigned_id_token_comes_from_the_token_endpoint_where_that_is_
     assert tokens["id_token"].endswith(".")
     assert (claims["sub"], claims["aud"], claims["nonce"]) == (ALICE_ID, "portal", "nonce-1")
     # Anybody could have written it, so it is no hint.
-    for path, answer in (("/authorize", "invalid_request"), ("/logout", None)):
+    for path, answer in (("/authorize", "login_required"), ("/logout", None)):
         params = app.authorization_request() if path == "/authorize" else {}
         response = await browser.get(path, **params, id_token_hint=tokens["id_token"])
         assert (answer_of(response).error if answer else response.status_code) == (answer or 400)
@@ -157,7 +157,7 @@ async def test_an_encrypted_id_token_holds_a_signed_one_from_both_endpoints_oidc
         assert ALICE_ID not in jwe
     # The signed token inside is a hint as any other; what is encrypted to the client cannot be read here.
     inside = opened(tokens["id_token"], alg, enc)[1]
-    for hint, error in ((inside, None), (tokens["id_token"], "invalid_request")):
+    for hint, error in ((inside, None), (tokens["id_token"], "login_required")):
         assert answer_of(await browser.request("hybrid", id_token_hint=hint, prompt="none")).error == error
 
 
