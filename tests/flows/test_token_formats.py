@@ -93,7 +93,7 @@ async def test_an_unsigned_id_token_comes_from_the_token_endpoint_where_that_is_
     assert tokens["id_token"].endswith(".")
     assert (claims["sub"], claims["aud"], claims["nonce"]) == (ALICE_ID, "portal", "nonce-1")
     # Anybody could have written it, so it is no hint.
-    for path, answer in (("/authorize", "login_required"), ("/logout", None)):
+    for path, answer in (("/authorize", "invalid_request"), ("/logout", None)):
         params = app.authorization_request() if path == "/authorize" else {}
         response = await browser.get(path, **params, id_token_hint=tokens["id_token"])
         assert (answer_of(response).error if answer else response.status_code) == (answer or 400)
