@@ -7,6 +7,7 @@ from datetime import timedelta
 from inspect import isawaitable
 
 from idp.observe.logs import get_logger
+from idp.store.errors import Unavailable
 
 _log = get_logger(__name__)
 
@@ -37,5 +38,8 @@ class Jobs:
                 result = job()
                 if isawaitable(result):
                     await result
+            except Unavailable as error:
+                # The database restarts, say: nothing that a traceback would explain.
+                _log.warning("unavailable", job=name, reason=str(error))
             except Exception:
                 _log.exception("job.failed", job=name)

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from idp.services.jobs import Jobs
+from idp.store.errors import Unavailable
 
 SOON = timedelta(milliseconds=1)
 
@@ -54,6 +55,22 @@ async def test_a_failure_is_logged_and_tried_again(caplog: pytest.LogCaptureFixt
 
     assert "job.failed" in caplog.text
     assert "'job': 'broken'" in caplog.text
+
+
+async def test_an_outage_is_a_warning_and_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    tried = asyncio.Event()
+
+    async def without_database() -> None:
+        tried.set()
+        raise Unavailable("the database is out of reach")
+
+    jobs = Jobs({"sweep": (SOON, without_database)})
+    jobs.start()
+    async with asyncio.timeout(10):
+        await tried.wait()
+    await jobs.stop()
+
+    assert {record.levelname for record in caplog.records if "sweep" in record.getMessage()} == {"WARNING"}
 
 
 async def test_nothing_runs_before_its_time() -> None:
