@@ -165,8 +165,9 @@ def create_app(
             try:
                 yield _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
             finally:
-                await jobs.stop()
+                # Before the jobs, of which one waits for what is being fetched.
                 await logos.close()
+                await jobs.stop()
                 await backchannel_logout.finish()
 
     application = Starlette(
@@ -313,8 +314,7 @@ def _jobs(opened: Opened, backchannel_logout: BackchannelLogout, logos: Logos) -
             "sweep": (timedelta(minutes=10), sweep.run),
             "rotate_signing_keys": (timedelta(minutes=1), opened.signing_keys.rotate_when_due),
             "sample_metrics": (timedelta(seconds=5), opened.metrics.sample),
-            # Each turn waits for something to do by itself.
-            "deliver_logout_tokens": (timedelta(), backchannel_logout.run),
+            "deliver_logout_tokens": (backchannel_logout.due, backchannel_logout.begin),
             "count_logout_deliveries": (timedelta(minutes=1), backchannel_logout.count),
             "fetch_logos": (timedelta(seconds=30), logos.fetch_due),
         }

@@ -112,16 +112,18 @@ class BackchannelLogout:
         """Look at the outbox now: something was written into it."""
         self._due.set()
 
-    async def run(self) -> None:
-        """Wait until something is due, and begin with it; one turn of the job."""
+    async def due(self) -> None:
+        """Wait until something may be due: the pause before each turn of the job."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_POLL_SECONDS):
                 await self._due.wait()
         self._due.clear()
-        await self.begin()
 
     async def begin(self) -> None:
-        """Begin with what is due, as far as there is room; the end of an attempt makes room for the next."""
+        """Begin with what is due, as far as there is room; the end of an attempt makes room for the next.
+
+        One turn of the job.
+        """
         room = AT_A_TIME - len(self._attempts)
         if not room:
             return

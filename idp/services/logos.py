@@ -14,6 +14,7 @@ from idp.domain.clock import Clock
 from idp.domain.logo import Logo
 from idp.observe.logs import get_logger
 from idp.outbound.client import Outbound, OutboundError
+from idp.services.jobs import to_the_end
 from idp.store.errors import Conflict
 from idp.store.store import Store
 
@@ -23,7 +24,6 @@ MAX_PIXELS = 4_000_000
 SIDE = 120
 RETRY_AFTER = timedelta(hours=1)
 # Neither a round of the job nor pages that are asked for again and again make us a burden to others.
-_PATIENCE_SECONDS = 1
 AT_A_TIME = 4
 MAX_WAITING = 100
 
@@ -37,12 +37,19 @@ class NotALogo(Exception):
 
 
 class Logos:
-    """Fetches logos in the background, each client's once at a time, and knows where ours are served."""
+    """Fetches logos in the background, each client's once at a time, and knows where ours are served.
 
-    def __init__(self, store: Store, outbound: Outbound, clock: Clock) -> None:
+    A page that shows one waits up to `patience` for what is being fetched.
+    """
+
+    def __init__(
+        self, store: Store, outbound: Outbound, clock: Clock, *, patience: timedelta = timedelta(seconds=1)
+    ) -> None:
         self._store = store
         self._outbound = outbound
         self._clock = clock
+        self._patience = patience
+        self._closed = False
         self._fetching: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
@@ -55,7 +62,7 @@ class Logos:
         fetching = self._fetching.get(client.client_id)
         if fetching is not None:
             # The first page after a registration is where people look who has come: worth a moment, once.
-            await asyncio.wait({fetching}, timeout=_PATIENCE_SECONDS)
+            await asyncio.wait({fetching}, timeout=self._patience.total_seconds())
             urls = await self.urls([client])
         return urls.get(client.client_id)
 
@@ -90,14 +97,16 @@ class Logos:
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     async def close(self) -> None:
-        """Give up what is being fetched, and wait until that has ended."""
+        """Give up what is being fetched, and wait until that has ended; nothing is begun any more."""
+        self._closed = True
         for task in self._fetching.values():
             task.cancel()
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     def begin(self, client: Client) -> None:
         """Fetch a client's logo in the background, unless that is being done."""
-        if client.client_id in self._fetching or len(self._fetching) >= MAX_WAITING or client.logo_uri is None:
+        full = self._closed or len(self._fetching) >= MAX_WAITING
+        if full or client.client_id in self._fetching or client.logo_uri is None:
             return
         task = asyncio.create_task(self._fetch(client.client_id, client.logo_uri))
         self._fetching[client.client_id] = task
@@ -118,13 +127,16 @@ class Logos:
             except (OutboundError, NotALogo) as error:
                 _log.info("logo.refused", client_id=client_id, reason=str(error))
             logo = Logo(client_id=client_id, uri=uri, fetched_at=self._clock(), digest=digest, content=content)
-            try:
-                async with self._store.write() as tx:
-                    await tx.logos.delete(client_id)
-                    await tx.logos.add(logo)
-            except Conflict:
-                # Another node was as fast, or the client is gone.
-                return
+            await to_the_end(self._save(logo))
+
+    async def _save(self, logo: Logo) -> None:
+        try:
+            async with self._store.write() as tx:
+                await tx.logos.delete(logo.client_id)
+                await tx.logos.add(logo)
+        except Conflict:
+            # Another node was as fast, or the client is gone.
+            return
 
     async def _draw(self, uri: str) -> bytes:
         fetched = await self._outbound.get(uri, accept=_ACCEPT, max_bytes=MAX_BYTES)

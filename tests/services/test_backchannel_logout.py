@@ -462,18 +462,23 @@ async def test_an_attempt_that_breaks_here_is_logged_and_repeated_after_its_leas
 
 
 # ── The job ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+async def turn_of_job(job: BackchannelLogout) -> None:
+    await job.due()
+    await job.begin()
+
+
 async def test_a_node_begins_with_what_was_left_when_it_starts(node: Node, applications: Applications) -> None:
     await owed(node)
 
-    await node.job.run()
+    await turn_of_job(node.job)
     await node.job.finish()
 
     assert len(applications.received) == 1
 
 
 async def test_what_is_owed_now_wakes_the_job(node: Node, applications: Applications) -> None:
-    await node.job.run()
-    waiting = asyncio.create_task(node.job.run())
+    await turn_of_job(node.job)
+    waiting = asyncio.create_task(turn_of_job(node.job))
     await owed(node)
 
     node.job.wake()
@@ -488,7 +493,7 @@ async def test_the_end_of_an_attempt_wakes_the_job_for_the_next_one(node: Node, 
     await add_all(node.store, [make_logout_delivery(id="l_second", session_id="s_second")])
 
     for _ in range(2):
-        await node.job.run()
+        await turn_of_job(node.job)
         await node.job.finish()
 
     assert len(applications.received) == 2

@@ -95,10 +95,44 @@ async def test_a_job_that_is_running_when_everything_stops_is_told_so_and_waited
             await asyncio.sleep(0)
             cleaned_up.set()
 
-    jobs = Jobs({"long": (SOON, long)})
+    jobs = Jobs({"long": (SOON, long)}, patience=SOON)
     jobs.start()
     async with asyncio.timeout(10):
         await running.wait()
         await jobs.stop()
 
     assert cleaned_up.is_set()
+
+
+async def test_a_turn_that_has_begun_is_finished_when_everything_stops() -> None:
+    running, may_finish = asyncio.Event(), asyncio.Event()
+    finished = []
+
+    async def statement() -> None:
+        running.set()
+        await may_finish.wait()
+        finished.append(1)
+
+    jobs = Jobs({"statement": (SOON, statement)})
+    jobs.start()
+    async with asyncio.timeout(10):
+        await running.wait()
+        stopping = asyncio.create_task(jobs.stop())
+        await asyncio.sleep(0)
+        may_finish.set()
+        await stopping
+
+    assert finished == [1]
+
+
+async def test_a_job_may_wait_for_something_before_each_turn() -> None:
+    job, due = Counted(), asyncio.Event()
+    jobs = Jobs({"when due": (due.wait, job.run)})
+    jobs.start()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert job.runs == 0
+    due.set()
+    async with asyncio.timeout(10):
+        await job.thrice.wait()
+    await jobs.stop()

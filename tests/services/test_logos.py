@@ -221,7 +221,7 @@ def servers() -> Servers:
 
 @pytest.fixture
 async def logos(store: Store, servers: Servers, clock: FakeClock) -> AsyncIterator[Logos]:
-    logos = Logos(store, servers, clock)
+    logos = Logos(store, servers, clock, patience=timedelta(milliseconds=20))
     yield logos
     await logos.close()
 
@@ -258,7 +258,7 @@ async def test_a_logo_is_fetched_drawn_kept_and_served_under_its_digest(
     assert servers.asked == [URI]
 
 
-async def test_a_page_never_waits_for_a_logo_and_shows_it_the_next_time(
+async def test_a_page_does_not_wait_long_for_a_logo_and_shows_it_the_next_time(
     logos: Logos, store: Store, servers: Servers
 ) -> None:
     client = await registered(store)
