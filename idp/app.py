@@ -9,7 +9,6 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
-from idp.crypto.jose import MAC_ALGORITHMS
 from idp.crypto.jwe import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.crypto.password import PasswordHasher
 from idp.domain.clock import Clock, system_clock
@@ -146,7 +145,6 @@ def create_app(
         issuer=settings.issuer,
         endpoints=endpoints,
         grant_types=[str(grant.grant_type) for grant in grants],
-        mac_algs=MAC_ALGORITHMS,
         encryption_algs=ENCRYPTION_ALGS,
         encryption_encs=ENCRYPTION_ENCS,
     )

@@ -5,11 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
 from idp.domain.lab import ManagedBy
-
-_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+from idp.domain.origin import origin_of
 
 
 class ClientStatus(StrEnum):
@@ -151,18 +149,10 @@ class Client:
 
     @property
     def origins(self) -> frozenset[str]:
-        """The origins whose pages may read answers to this client: those registered, else those of its redirect URIs.
-
-        As browsers write them (Fetch §3.1): in lower case, without the default port.
-        """
+        """The origins whose pages may read answers to it: those registered, else those of its redirect URIs."""
         if self.web_origins is not None:
             return frozenset(self.web_origins)
-        parts = (urlsplit(uri) for uri in self.redirect_uris)
-        return frozenset(
-            f"{part.scheme}://{part.netloc.lower().removesuffix(_DEFAULT_PORTS[part.scheme])}"
-            for part in parts
-            if part.scheme in _DEFAULT_PORTS
-        )
+        return frozenset(filter(None, map(origin_of, self.redirect_uris)))
 
     @property
     def self_registered(self) -> bool:

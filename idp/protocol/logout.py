@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from idp.domain.client import Client
+from idp.domain.origin import origin_of
 from idp.domain.session import Session
 from idp.protocol.authorization_response import with_query
 from idp.protocol.errors import InvalidRequest
-from idp.protocol.session_state import origin_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from idp.domain.client import ClientAuthMethod, SubjectType
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.authorization_request import PROMPTS
 from idp.protocol.authorization_response import ResponseMode
+from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.request_object import REQUEST_OBJECT_ALGS
 from idp.protocol.response_type import RESPONSE_TYPES
 from idp.protocol.scope import SCOPES_SUPPORTED
@@ -25,17 +26,16 @@ def server_metadata(
     issuer: str,
     endpoints: Mapping[str, str],
     grant_types: Iterable[str],
-    mac_algs: Iterable[str],
     encryption_algs: Iterable[str],
     encryption_encs: Iterable[str],
 ) -> dict[str, Any]:
     """Return the metadata; `endpoints` maps members such as `token_endpoint` to paths of mounted routes.
 
-    The algorithms are those that the cryptography below this layer offers.
+    The algorithms of encryption are those that the cryptography below this layer offers.
     """
     auth_methods = [str(method) for method in ClientAuthMethod]
     signing_algs = [str(alg) for alg in SigningAlgorithm]
-    assertion_algs = [*signing_algs, *mac_algs]
+    assertion_algs = sorted({alg for algs in ASSERTION_ALGORITHMS.values() for alg in algs})
     encryption = {"alg": list(encryption_algs), "enc": list(encryption_encs)}
     scope_claims = dict.fromkeys(name for names in SCOPE_CLAIMS.values() for name in names)
     return {

@@ -7,12 +7,13 @@ from idp.crypto.opaque import hash_token, mint_id, mint_token
 from idp.domain.clock import Clock
 from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
+from idp.domain.origin import origin_of
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import AccessDenied, LoginRequired, OAuthError
 from idp.protocol.prompt import consent_tokens, covers
 from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
-from idp.protocol.session_state import origin_of, session_state
+from idp.protocol.session_state import session_state
 from idp.services.sessions import SignedIn
 from idp.services.token_issuer import TokenIssuer
 from idp.store.errors import Conflict

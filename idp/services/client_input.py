@@ -3,11 +3,10 @@
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Any, ClassVar
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator
 
-from idp.crypto.jose import MAC_ALGORITHMS, is_usable
+from idp.crypto.jose import is_usable
 from idp.crypto.opaque import mint_id
 from idp.domain.audit import AuditAction
 from idp.domain.client import (
@@ -22,10 +21,11 @@ from idp.domain.client import (
 )
 from idp.domain.clock import Clock
 from idp.domain.lab import ManagedBy
+from idp.domain.origin import origin_of
 from idp.domain.signing_key import SigningAlgorithm
+from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.redirect_uri import redirect_uri_fault
 from idp.protocol.response_type import ID_TOKEN, grant_types_of
-from idp.protocol.session_state import origin_of
 from idp.protocol.subject import sector_identifier
 from idp.services.audit import audit_event
 from idp.services.client_fields import (
@@ -57,10 +57,6 @@ SECRETLESS = frozenset({ClientAuthMethod.NONE, ClientAuthMethod.PRIVATE_KEY_JWT}
 
 # The specifications' own default, A128CBC-HS256, is not on offer.
 _DEFAULT_ENC = "A128GCM"
-_ASSERTION_ALGS = {
-    ClientAuthMethod.PRIVATE_KEY_JWT: tuple(map(str, SigningAlgorithm)),
-    ClientAuthMethod.CLIENT_SECRET_JWT: MAC_ALGORITHMS,
-}
 
 # RFC 7518 §3.2: a key at least as long as the hash.
 _MAC_KEY_CHARS = {"HS384": 48, "HS512": 64}
@@ -153,10 +149,10 @@ class ClientInput(Input):
         method = info.data.get("token_endpoint_auth_method")
         if alg is None or method is None:
             return alg
-        if method not in _ASSERTION_ALGS:
+        if method not in ASSERTION_ALGORITHMS:
             raise ValueError("it is for private_key_jwt and client_secret_jwt only")
-        if alg not in _ASSERTION_ALGS[method]:
-            raise ValueError(f"with {method} it must be one of: {', '.join(_ASSERTION_ALGS[method])}")
+        if alg not in ASSERTION_ALGORITHMS[method]:
+            raise ValueError(f"with {method} it must be one of: {', '.join(ASSERTION_ALGORITHMS[method])}")
         if method is ClientAuthMethod.PRIVATE_KEY_JWT:
             _require_keys(info, "sig", alg)
         return alg
@@ -264,7 +260,11 @@ class ClientInput(Input):
     @classmethod
     def _check_frontchannel_logout_uri(cls, uri: str | None, info: ValidationInfo) -> str | None:
         redirect_uris = info.data.get("redirect_uris")
-        if uri is not None and redirect_uris is not None and _origin(uri) not in map(_origin, redirect_uris):
+        if (
+            uri is not None
+            and redirect_uris is not None
+            and origin_of(uri) not in set(filter(None, map(origin_of, redirect_uris)))
+        ):
             raise ValueError("scheme, host and port must be those of a redirect URI (Front-Channel Logout §2)")
         return uri
 
@@ -326,11 +326,6 @@ def _require_keys(info: ValidationInfo, use: str, *algs: str) -> None:
     # What jwks_uri holds is seen when it is needed.
     if isinstance(jwks, dict) and not any(is_usable(jwk, alg, use=use) for jwk in jwks["keys"] for alg in algs):
         raise ValueError("jwks holds no key for it")
-
-
-def _origin(uri: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(uri)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 async def register(

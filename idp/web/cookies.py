@@ -83,10 +83,6 @@ class Cookies:
             self._cookies_of(request, accounts.others),
         )
 
-    def clear_session(self, response: Response) -> None:
-        """Take every session cookie away."""
-        self.set_session(response, None)
-
     def set_missing_state(self, response: Response, accounts: Accounts) -> None:
         """Give a browser its state whose sign-in is older than this cookie, or that lost it."""
         if accounts.all and accounts.browser_state is None:

@@ -96,7 +96,7 @@ def test_taking_the_cookies_away_names_them_with_the_same_attributes(issuer: str
     given, taken = Response(), Response()
     cookies = Cookies(issuer=issuer, csrf_key=KEY)
     cookies.set_session(given, "a-token", ["b-token"])
-    cookies.clear_session(taken)
+    cookies.set_session(taken, None)
     before, after = set_cookies(given), set_cookies(taken)
     assert before.keys() == after.keys()
     gone = [name for name, morsel in after.items() if (morsel.value, morsel["max-age"]) == ("", "0")]
@@ -180,7 +180,7 @@ def test_the_state_changes_when_somebody_signs_in_out_or_to_another_account_sess
     cookies.sign_in(responses[1], request, "c", [alice])
     cookies.set_accounts(responses[2], request, Accounts(bob, (alice,)))
     cookies.set_accounts(responses[3], request, Accounts(None, (alice,)))
-    cookies.clear_session(responses[4])
+    cookies.set_session(responses[4], None)
     assert len({set_cookies(response)["__Host-idp-state"].value for response in responses}) == 5
 
 

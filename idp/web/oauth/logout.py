@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.domain.origin import origin_of
 from idp.domain.session import Session
 from idp.protocol.parameters import Parameters
-from idp.protocol.session_state import origin_of
 from idp.services.logout import LogoutRequest
 from idp.services.sessions import Accounts
 from idp.web.cookies import StaleForm
