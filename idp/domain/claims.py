@@ -1,16 +1,17 @@
-"""What is released about a user: standard claims by scope, and labs.
+"""How what is released is written: standard claims by scope, and labs in the shapes that their readers want.
 
-Released labs = memberships valid now ∩ the client's `allowed_labs`. Roles are expanded (admin ⊃ member ⊃ viewer),
-because relying parties compare strings exactly.
+Roles are expanded (admin ⊃ member ⊃ viewer), because relying parties compare strings exactly.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from idp.domain.client import Client
-from idp.domain.lab import LabMembership, LabStatus
+from idp.domain.client import Client, GroupFormat, Profile
+from idp.domain.lab import LabRole
+from idp.domain.lab_release import LabRelease, ReleasedLab
+from idp.domain.lab_scope import LAB_SCOPES, WLCG_GROUPS, LabScope
 from idp.domain.user import User
 
 # OpenID Connect Core §5.4.
@@ -35,15 +36,33 @@ SCOPE_CLAIMS: dict[str, tuple[str, ...]] = {
     "address": ("address",),
     "phone": ("phone_number", "phone_number_verified"),
 }
-LAB_SCOPES = frozenset({"labs", "groups"})
 # By which scope a client is registered for a claim that it asks for by name; a claim about labs is a scope itself.
 SCOPE_OF_CLAIM: dict[str, str] = {
     **{name: scope for scope, names in SCOPE_CLAIMS.items() for name in names},
     **{name: name for name in sorted(LAB_SCOPES)},
 }
+WLCG_VERSION = "1.0"
 # Measured on real relying parties, whose cookies and headers break beyond.
 JWT_LAB_BYTES = 2048
 USERINFO_LAB_BYTES = 12 * 1024
+# What one lab takes at least in the longest of the claims.
+_LEAST_BYTES = len('{"id":"","slug":"a","name":"b","role":"admin"},')
+
+_WITH_COLON = {role: tuple(f":{each.value}" for each in role.expanded) for role in LabRole}
+_WITH_SLASH = {role: tuple(f"/{each.value}" for each in role.expanded) for role in LabRole}
+
+
+@dataclass(frozen=True, slots=True)
+class EntitlementNamespace:
+    """The URN namespace of entitlements, and the authority that vouches for them (AARC-G069)."""
+
+    urn: str
+    authority: str
+
+    def entitlements(self, lab: ReleasedLab) -> list[str]:
+        """Return a URN for each role that is told."""
+        start, end = f"{self.urn}:group:{lab.lab.slug}:role=", f"#{self.authority}"
+        return [start + role.value + end for role in lab.role.expanded]
 
 
 def user_claims(user: User, scope: Iterable[str]) -> dict[str, Any]:
@@ -62,55 +81,76 @@ def user_claims(user: User, scope: Iterable[str]) -> dict[str, Any]:
 
 
 def lab_claims(
-    memberships: Sequence[LabMembership],
-    client: Client,
-    scope: Iterable[str],
-    *,
-    now: datetime,
-    reader: Client | None = None,
+    released: LabRelease, client: Client, *, namespace: EntitlementNamespace | None = None, max_bytes: int | None = None
 ) -> dict[str, Any]:
-    """Return `labs` (structured) and `groups` (flat `slug:role` strings) as the scopes ask for them.
+    """Return the claims about labs, as the client is registered to get them; without a namespace no entitlements.
 
-    Where somebody else reads what the client was given, such as the API that its tokens are for, that `reader` sees of
-    it only the labs that it may see itself.
+    Where they take more than `max_bytes` they are left out whole, never cut short, and `labs_overflow` tells the reader
+    to ask elsewhere: about a JWT userinfo or introspection.
     """
-    wanted = LAB_SCOPES.intersection(scope)
+    version = {"wlcg.ver": WLCG_VERSION} if client.profile is Profile.WLCG else {}
+    wanted = _as_profiled(released.request.claims, client.profile)
     if not wanted:
-        return {}
-    released = [held for held in memberships if _is_released(held, client, now)]
-    if reader is not None:
-        released = [held for held in released if _is_released(held, reader, now)]
+        return version
+    overflow = {**version, "labs_overflow": True}
+    if max_bytes is not None and "labs" in wanted and len(released.labs) * _LEAST_BYTES > max_bytes:
+        # Nothing is made only to be measured and thrown away.
+        return overflow
     claims: dict[str, Any] = {}
     if "labs" in wanted:
-        claims["labs"] = [_lab(held) for held in released]
+        claims["labs"] = [_lab(lab) for lab in released.labs]
     if "groups" in wanted:
-        claims["groups"] = [f"{held.lab.slug}:{role}" for held in released for role in held.membership.role.expanded]
-    return claims
+        claims["groups"] = [group for lab in released.labs for group in _groups(lab, client)]
+    if "entitlements" in wanted and namespace is not None:
+        claims["entitlements"] = [urn for lab in released.labs for urn in namespace.entitlements(lab)]
+    if WLCG_GROUPS in wanted:
+        claims[WLCG_GROUPS] = _wlcg_groups(released, client)
+    if max_bytes is not None and _bytes(claims) > max_bytes:
+        return overflow
+    return {**version, **{client.claim_aliases.get(name, name): value for name, value in claims.items()}}
 
 
-def without_overflow(claims: Mapping[str, Any], *, max_bytes: int) -> dict[str, Any]:
-    """Return the claims; those about labs are left out whole, never cut short, where they take more than `max_bytes`.
-
-    `labs_overflow` then tells the reader to ask elsewhere: about a JWT userinfo or introspection.
-    """
-    labs = {name: value for name, value in claims.items() if name in LAB_SCOPES}
-    if not labs or len(json.dumps(labs, ensure_ascii=False, separators=(",", ":")).encode()) <= max_bytes:
-        return dict(claims)
-    return {**{name: value for name, value in claims.items() if name not in labs}, "labs_overflow": True}
+def _bytes(claims: Mapping[str, Any]) -> int:
+    return len(json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-def _is_released(held: LabMembership, client: Client, now: datetime) -> bool:
-    allowed = client.allowed_labs == "*" or held.lab.slug in client.allowed_labs
-    return allowed and held.lab.status is LabStatus.ACTIVE and held.membership.valid(now=now)
+def _as_profiled(claims: frozenset[str], profile: Profile) -> frozenset[str]:
+    if not claims or profile is Profile.PLAIN:
+        return claims - {WLCG_GROUPS}
+    return frozenset({"entitlements" if profile is Profile.AARC_G069 else WLCG_GROUPS})
 
 
-def _lab(held: LabMembership) -> dict[str, Any]:
-    lab: dict[str, Any] = {
-        "id": held.lab.id,
-        "slug": held.lab.slug,
-        "name": held.lab.name,
-        "role": str(held.membership.role),
-    }
-    if held.membership.expires_at is not None:
-        lab["exp"] = int(held.membership.expires_at.timestamp())
-    return lab
+def _lab(released: ReleasedLab) -> dict[str, Any]:
+    lab = released.lab
+    claim: dict[str, Any] = {"id": lab.id, "slug": lab.slug, "name": lab.name, "role": released.role.value}
+    if released.expires_at is not None:
+        claim["exp"] = int(released.expires_at.timestamp())
+    return claim
+
+
+def _groups(released: ReleasedLab, client: Client) -> list[str]:
+    slug, role = released.lab.slug, released.role
+    match client.group_format:
+        case GroupFormat.SLUG_ROLE:
+            return [slug + suffix for suffix in _WITH_COLON[role]]
+        case GroupFormat.PATH:
+            return ["/" + slug + suffix for suffix in _WITH_SLASH[role]]
+        case GroupFormat.SLUG:
+            return [slug] if role.contains(client.group_min_role) else []
+
+
+def _wlcg_groups(released: LabRelease, client: Client) -> list[str]:
+    """Return the groups that were selected, in that order (WLCG §3.1): each lab, and each role in it on demand."""
+    roles = {lab.lab.slug: lab.role for lab in released.labs}
+    everybody = [f"/{slug}" for slug, role in roles.items() if role.contains(client.group_min_role)]
+    groups: dict[str, None] = {}
+    for selected in released.request.wlcg or (None,):
+        groups |= dict.fromkeys(everybody if selected is None else _wlcg_group(selected, everybody, roles))
+    return list(groups)
+
+
+def _wlcg_group(selected: LabScope, everybody: Iterable[str], roles: Mapping[str, LabRole]) -> list[str]:
+    if selected.role is None:
+        return [group for group in everybody if group == f"/{selected.slug}"]
+    role = roles.get(selected.slug)
+    return [] if role is None or not role.contains(selected.role) else [f"/{selected.slug}/{selected.role.value}"]

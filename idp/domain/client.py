@@ -1,12 +1,13 @@
 """An application or service that is registered here (RFC 7591 §2, OpenID Connect Registration §2)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any
 
-from idp.domain.lab import ManagedBy
+from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.lab_release import AllowedLabs
 from idp.domain.origin import origin_of
 
 
@@ -57,6 +58,29 @@ class AccessTokenFormat(StrEnum):
     OPAQUE = "opaque"
 
 
+class RequireLab(StrEnum):
+    """Whether only people of certain labs may use the client: of any that it may see, or of all of them."""
+
+    ANY = "any"
+    ALL = "all"
+
+
+class GroupFormat(StrEnum):
+    """How the claim `groups` writes a role in a lab."""
+
+    SLUG_ROLE = "slug:role"
+    SLUG = "slug"
+    PATH = "/slug/role"
+
+
+class Profile(StrEnum):
+    """How tokens tell of labs: in claims of ours, or as AARC-G069 or the WLCG Common JWT Profiles have them."""
+
+    PLAIN = "plain"
+    AARC_G069 = "aarc-g069"
+    WLCG = "wlcg"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSecret:
     """One secret as HMAC; two may overlap while one is rotated.
@@ -78,7 +102,8 @@ class ClientSecret:
 class Client:
     """A registered client; the fields are the RFCs' own, extensions of ours stand last.
 
-    `allowed_labs` is `"*"` for all labs or a tuple of slugs. `trusted` skips the consent page.
+    `allowed_labs` is `"*"` for all labs or a tuple of slugs. `trusted` skips the consent page. `group_min_role` is who
+    belongs to a group that names no role, and `claim_aliases` gives claims about labs other names.
     `registration_access_token_hash` is set for a client that manages its own registration (RFC 7592).
     """
 
@@ -130,7 +155,13 @@ class Client:
     require_pkce: bool = True
     trusted: bool = False
     web_origins: tuple[str, ...] | None = None
-    allowed_labs: tuple[str, ...] | Literal["*"] = ()
+    allowed_labs: AllowedLabs = ()
+    require_lab: RequireLab | None = None
+    id_token_lab_claims: bool = False
+    group_format: GroupFormat = GroupFormat.SLUG_ROLE
+    group_min_role: LabRole = LabRole.MEMBER
+    claim_aliases: Mapping[str, str] = field(default_factory=dict)
+    profile: Profile = Profile.PLAIN
 
     @property
     def active(self) -> bool:
@@ -153,6 +184,10 @@ class Client:
         if self.web_origins is not None:
             return frozenset(self.web_origins)
         return frozenset(filter(None, map(origin_of, self.redirect_uris)))
+
+    def may_see(self, slug: str) -> bool:
+        """Whether the lab is one of those that the client may be told of."""
+        return self.allowed_labs == "*" or slug in self.allowed_labs
 
     @property
     def self_registered(self) -> bool:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from idp.domain.consent import LabConsent
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
@@ -15,7 +17,8 @@ class Grant:
 
     An `offline` grant outlives the browser session; any other ends at `expires_at`, when the session does.
     `claims` is the claims parameter of its request (OpenID Connect Core §5.5); `resources` are what its access tokens
-    are for (RFC 8707), this server itself where there are none.
+    are for (RFC 8707), this server itself where there are none. `labs` is the consent to tell of labs as it was then;
+    None where none is needed.
     """
 
     id: str
@@ -32,6 +35,7 @@ class Grant:
     nonce: str | None = None
     claims: Mapping[str, Any] = field(default_factory=dict)
     resources: tuple[str, ...] = ()
+    labs: LabConsent | None = None
     revoked_at: datetime | None = None
 
     def valid(self, *, now: datetime) -> bool:

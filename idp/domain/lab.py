@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from idp.domain.user import User
+
 _SLUG = re.compile(r"[a-z0-9](?:-?[a-z0-9]){0,38}")
 RESERVED_SLUGS = frozenset({"system", "admin", "root", "all", "none", "me"})
 
@@ -16,11 +18,25 @@ class LabRole(StrEnum):
     MEMBER = "member"
     VIEWER = "viewer"
 
+    # An enumeration's own is written in Python, and hundreds of roles are looked up for one token.
+    __hash__ = str.__hash__
+
     @property
     def expanded(self) -> tuple["LabRole", ...]:
         """The role and all that it contains, highest first."""
-        roles = tuple(LabRole)
-        return roles[roles.index(self) :]
+        return _EXPANDED[self]
+
+    def contains(self, other: "LabRole") -> bool:
+        """Whether whoever holds this role holds the other one as well."""
+        return other in _EXPANDED[self]
+
+    def capped(self, cap: "LabRole") -> "LabRole":
+        """The lower of the two roles."""
+        return _LOWER[self, cap]
+
+
+_EXPANDED = {role: tuple(LabRole)[position:] for position, role in enumerate(LabRole)}
+_LOWER = {(role, other): other if other in _EXPANDED[role] else role for role in LabRole for other in LabRole}
 
 
 class LabStatus(StrEnum):
@@ -45,7 +61,11 @@ def is_lab_slug(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lab:
-    """A research lab; the slug is for display and never changes or returns, relying parties key on the id."""
+    """A research lab; the slug is for display and never changes or returns, relying parties key on the id.
+
+    Where `admin_acr` is set, whoever signed in more weakly than that counts as a member, not as an admin.
+    `accepts_join_requests` shows the profile to everybody who is signed in, and lets them ask to join.
+    """
 
     id: str
     slug: str
@@ -54,13 +74,19 @@ class Lab:
     description: str | None = None
     homepage: str | None = None
     contact: str | None = None
+    logo_uri: str | None = None
+    admin_acr: str | None = None
+    accepts_join_requests: bool = False
     status: LabStatus = LabStatus.ACTIVE
     managed_by: ManagedBy = ManagedBy.ADMIN
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Membership:
-    """One user's role in one lab, for a time; the time is judged on read."""
+    """One user's role in one lab, for a time; the time is judged on read.
+
+    `reminded_of` is the end of which those concerned were told, so that they are told once of each.
+    """
 
     lab_id: str
     user_id: str
@@ -70,6 +96,7 @@ class Membership:
     expires_at: datetime | None = None
     granted_by: str | None = None
     managed_by: ManagedBy = ManagedBy.ADMIN
+    reminded_of: datetime | None = None
 
     def valid(self, *, now: datetime) -> bool:
         """Whether the membership counts at `now`."""
@@ -83,4 +110,12 @@ class LabMembership:
     """A membership together with its lab, as claims are made of it."""
 
     lab: Lab
+    membership: Membership
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabMember:
+    """A membership together with its user, as a lab lists it."""
+
+    user: User
     membership: Membership

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from idp.domain.claims import JWT_LAB_BYTES, without_overflow
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.user import User
 from idp.protocol.errors import InsufficientScope, InvalidRequest, InvalidToken, MissingToken
@@ -23,9 +22,13 @@ def access_token_claims(
     now: datetime,
     expires_at: datetime,
     released: Mapping[str, Any],
+    not_before: bool = False,
     grant: Grant | None = None,
 ) -> dict[str, Any]:
-    """Return the claims of a JWT access token (RFC 9068 §2.2); `released` are the claims about its user."""
+    """Return the claims of a JWT access token (RFC 9068 §2.2); `released` are the claims about its user.
+
+    `nbf` is there where a profile demands it: readers whose clocks are behind refuse a token for it.
+    """
     claims: dict[str, Any] = {
         "iss": issuer,
         "sub": sub,
@@ -36,8 +39,10 @@ def access_token_claims(
         "iat": int(now.timestamp()),
         "exp": int(expires_at.timestamp()),
         "jti": jti,
-        **without_overflow(released, max_bytes=JWT_LAB_BYTES),
+        **released,
     }
+    if not_before:
+        claims["nbf"] = claims["iat"]
     if grant is not None:
         # §2.2.1: the same values as in the ID token, on refresh too.
         claims["auth_time"] = int(grant.auth_time.timestamp())

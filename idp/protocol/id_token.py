@@ -1,7 +1,7 @@
 """ID tokens (OpenID Connect Core §2, §3.1.3.3, §3.3.2.11)."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from idp.domain.grant import Grant
@@ -16,8 +16,8 @@ def id_token_claims(
     issuer: str,
     sub: str,
     sid: str | None,
-    ttl: timedelta,
     now: datetime,
+    expires_at: datetime,
     hashes: Mapping[str, str],
     released: Mapping[str, Any],
     with_nonce: bool,
@@ -33,7 +33,7 @@ def id_token_claims(
         "sub": sub,
         "aud": grant.client_id,
         "iat": int(now.timestamp()),
-        "exp": int((now + ttl).timestamp()),
+        "exp": int(expires_at.timestamp()),
         "auth_time": int(grant.auth_time.timestamp()),
         "acr": grant.acr,
         "amr": list(grant.amr),

@@ -11,7 +11,7 @@ from idp.protocol.authorization_response import ResponseMode
 from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.request_object import REQUEST_OBJECT_ALGS
 from idp.protocol.response_type import RESPONSE_TYPES
-from idp.protocol.scope import SCOPES_SUPPORTED
+from idp.protocol.scope import LAB_API_SCOPES, SCOPES_SUPPORTED
 
 _ID_TOKEN_CLAIMS = (
     *("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid"),
@@ -28,20 +28,22 @@ def server_metadata(
     grant_types: Iterable[str],
     encryption_algs: Iterable[str],
     encryption_encs: Iterable[str],
+    entitlements: bool,
 ) -> dict[str, Any]:
     """Return the metadata; `endpoints` maps members such as `token_endpoint` to paths of mounted routes.
 
-    The algorithms of encryption are those that the cryptography below this layer offers.
+    Of labs they never name a single one; `entitlements` is whether those are on offer. The algorithms of encryption are those that the cryptography below this layer offers.
     """
     auth_methods = [str(method) for method in ClientAuthMethod]
     signing_algs = [str(alg) for alg in SigningAlgorithm]
     assertion_algs = sorted({alg for algs in ASSERTION_ALGORITHMS.values() for alg in algs})
     encryption = {"alg": list(encryption_algs), "enc": list(encryption_encs)}
+    labs = ("labs", "groups", *(("entitlements",) if entitlements else ()))
     scope_claims = dict.fromkeys(name for names in SCOPE_CLAIMS.values() for name in names)
     return {
         "issuer": issuer,
         **{member: issuer + path for member, path in endpoints.items()},
-        "scopes_supported": list(SCOPES_SUPPORTED),
+        "scopes_supported": [*SCOPES_SUPPORTED, *labs, *LAB_API_SCOPES],
         # The words of a response type have no order, yet some software compares texts: this one is written both ways.
         "response_types_supported": [*RESPONSE_TYPES, "token id_token"],
         "response_modes_supported": [str(mode) for mode in ResponseMode],
@@ -73,7 +75,7 @@ def server_metadata(
         "prompt_values_supported": list(PROMPTS),
         "display_values_supported": list(DISPLAYS),
         "claim_types_supported": ["normal"],
-        "claims_supported": [*_ID_TOKEN_CLAIMS, *scope_claims, "labs", "groups"],
+        "claims_supported": [*_ID_TOKEN_CLAIMS, *scope_claims, *labs],
         "claims_parameter_supported": True,
         "request_parameter_supported": True,
         "request_uri_parameter_supported": True,

@@ -8,6 +8,7 @@ from enum import StrEnum
 from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
+from idp.domain.lab_scope import names_lab
 from idp.domain.session import Session
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.claims_request import registered_wishes
@@ -35,7 +36,8 @@ class Situation:
     """What is known about the browser and its user.
 
     `session` is the account that would be answered for, `accounts` how many are signed in. `hinted` is true or false
-    where the request names a user: whether `session` is that user's; None where it names nobody.
+    where the request names a user: whether `session` is that user's; None where it names nobody. `labs_undecided` is
+    whether the user has not said yet which labs may be told.
     """
 
     session: Session | None
@@ -43,6 +45,7 @@ class Situation:
     consent: Consent | None
     interaction: Interaction | None
     hinted: bool | None = None
+    labs_undecided: bool = False
 
 
 def next_step(request: AuthorizationRequest, situation: Situation, *, now: datetime) -> Step:
@@ -83,7 +86,8 @@ def consent_tokens(request: AuthorizationRequest) -> tuple[str, ...]:
     wishes = {**request.claims.userinfo, **request.claims.id_token}
     names = registered_wishes(wishes, set(request.client.scopes) - set(request.scope))
     apis = (uri for uri in request.resources if uri != request.reply.issuer)
-    return (*request.scope, *(f"claim {name}" for name in names), *(f"resource {uri}" for uri in apis))
+    scopes = (name for name in request.scope if not names_lab(name))
+    return (*scopes, *(f"claim {name}" for name in names), *(f"resource {uri}" for uri in apis))
 
 
 def covers(held: Iterable[str], asked: Iterable[str]) -> bool:
@@ -148,4 +152,7 @@ def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:
     if request.client.trusted:
         return False
     # What was agreed to a moment ago is remembered too, unless it was withdrawn since.
-    return situation.consent is None or not covers(situation.consent.scopes, consent_tokens(request))
+    if situation.consent is None or not covers(situation.consent.scopes, consent_tokens(request)):
+        return True
+    # Silently, labs that nobody has decided on are left out instead.
+    return situation.labs_undecided and "none" not in request.prompt

@@ -19,7 +19,7 @@ from idp.protocol.errors import (
     UnapprovedSoftwareStatement,
 )
 from idp.protocol.response_type import canonical_response_type, grant_types_of
-from idp.protocol.scope import SCOPES_SUPPORTED, USER_SCOPES
+from idp.protocol.scope import SCOPES_SUPPORTED
 
 # What a client may say about itself; whatever else it says is ignored (RFC 7591 §2), most of all what would give it
 # rights: `trusted`, `allowed_labs`, `status`, a `client_id` of its own choice.
@@ -66,7 +66,6 @@ MEMBERS = (
 _OURS = frozenset(
     {"registration_access_token", "registration_client_uri", "client_secret_expires_at", "client_id_issued_at"}
 )
-_SCOPES = tuple(scope for scope in SCOPES_SUPPORTED if scope in USER_SCOPES)
 _MAX_TOLD_FAULTS = 5
 
 
@@ -118,10 +117,10 @@ def _grant_types(response_types: object) -> list[str]:
 
 def _scope(scope: object) -> object:
     if scope is None:
-        return " ".join(_SCOPES)
+        return " ".join(SCOPES_SUPPORTED)
     if not isinstance(scope, str):
         return scope
-    kept = [token for token in scope.split() if token in _SCOPES]
+    kept = [token for token in scope.split() if token in SCOPES_SUPPORTED]
     if not kept:
         raise InvalidClientMetadata("scope: it names nothing that a client can register for by itself.")
     return " ".join(kept)

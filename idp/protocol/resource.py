@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from idp.domain.claims import LAB_SCOPES
 from idp.domain.client import Client
+from idp.domain.lab_scope import is_about_labs
 from idp.domain.resource import Resource
 from idp.protocol.errors import InvalidTarget
 from idp.protocol.parameters import Parameters
@@ -83,5 +83,5 @@ def scope_for(
     """
     if not audience or issuer in audience:
         return tuple(scope)
-    meant = {name for uri in audience if uri in registered for name in registered[uri].scopes} | LAB_SCOPES
-    return tuple(name for name in scope if name in meant)
+    meant = {name for uri in audience if uri in registered for name in registered[uri].scopes}
+    return tuple(name for name in scope if name in meant or is_about_labs(name))

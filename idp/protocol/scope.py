@@ -1,16 +1,28 @@
 """Scopes (RFC 6749 §3.3, OpenID Connect Core §5.4 and §11): what a client asks for and may get."""
 
 import re
+from collections.abc import Iterable, Sequence
 
-from idp.domain.client import Client, GrantType
+from idp.domain.client import Client, GrantType, Profile
+from idp.domain.lab import LabMembership
+from idp.domain.lab_scope import (
+    MAX_LAB_SCOPES,
+    WLCG_GROUPS,
+    LabScope,
+    names_lab,
+    parse_lab_scope,
+    read_lab_request,
+)
 from idp.protocol.errors import InvalidScope
 
 _TOKEN = re.compile(r"[\x21\x23-\x5B\x5D-\x7E]+")
 _MAX_SCOPES = 100
 
+SCOPES_SUPPORTED = ("openid", "profile", "email", "address", "phone", "offline_access")
 # What speaks about a person and so means nothing for a client that acts for itself.
-USER_SCOPES = frozenset({"openid", "profile", "email", "address", "phone", "offline_access"})
-SCOPES_SUPPORTED = ("openid", "profile", "email", "address", "phone", "offline_access", "labs", "groups")
+USER_SCOPES = frozenset(SCOPES_SUPPORTED)
+# For the API through which labs are looked after.
+LAB_API_SCOPES = ("labs:read", "labs:write")
 
 
 def parse_scope(raw: str | None) -> tuple[str, ...]:
@@ -35,54 +47,102 @@ def check_user_scope(client: Client, raw: str | None, *, code: bool) -> tuple[st
     """Return what of the requested scope a user may be asked to give to this client.
 
     What the client did not register is left out (RFC 6749 §3.3), as is `offline_access` where it could not refresh or
-    the answer holds no code (OpenID Connect Core §11).
+    the answer holds no code (OpenID Connect Core §11). A lab needs no registration of its own: the client may see it.
 
     Raises:
-        InvalidScope: malformed, or nothing is left.
+        InvalidScope: malformed, it names a lab that the client may not see, or nothing is left.
     """
-    allowed = set(client.scopes)
-    if GrantType.REFRESH_TOKEN not in client.grant_types or not code:
-        allowed.discard("offline_access")
-    granted = tuple(token for token in parse_scope(raw) if token in allowed)
+    requested = parse_scope(raw)
+    check_lab_scopes(client, requested)
+    granted = tuple(
+        token
+        for token in requested
+        if _is_available(client, token)
+        and (token != "offline_access" or (code and GrantType.REFRESH_TOKEN in client.grant_types))
+    )
     if not granted:
         raise InvalidScope
     return granted
 
 
-def check_client_scope(client: Client, raw: str | None) -> tuple[str, ...]:
-    """Return what a client that acts for itself may get (RFC 6749 §4.4.2); asking for nothing gives nothing.
+def check_lab_scopes(client: Client, scope: Iterable[str]) -> None:
+    """Check the single labs that a scope names, without looking whether there are such labs.
 
     Raises:
-        InvalidScope: malformed, or nothing is left of what was asked for.
+        InvalidScope: one is malformed or not for this client, or there are more than twenty.
+    """
+    labs = _read_labs(scope)
+    if any(not client.may_see(lab.slug) for lab in labs):
+        raise InvalidScope(detail="the scope names a lab that is not in the client's allowed_labs")
+
+
+def _read_labs(scope: Iterable[str]) -> list[LabScope]:
+    named = [token for token in scope if names_lab(token)]
+    if len(named) > MAX_LAB_SCOPES:
+        raise InvalidScope(detail=f"the scope names more than {MAX_LAB_SCOPES} labs")
+    try:
+        return [parse_lab_scope(token) for token in named]
+    except ValueError:
+        raise InvalidScope("The scope is malformed.", detail="the scope names a lab that cannot exist") from None
+
+
+def _is_available(client: Client, token: str) -> bool:
+    """Whether a well-formed scope is the client's to ask for, today."""
+    if not names_lab(token):
+        return token in client.scopes
+    if token.startswith(WLCG_GROUPS) and (client.profile is not Profile.WLCG or WLCG_GROUPS not in client.scopes):
+        return False
+    return client.may_see(parse_lab_scope(token).slug)
+
+
+def check_client_scope(client: Client, raw: str | None, held: Sequence[LabMembership]) -> tuple[str, ...]:
+    """Return what a client that acts for itself may get (RFC 6749 §4.4.2); asking for nothing gives nothing.
+
+    `held` is what labs have given to it, and counts now.
+
+    Raises:
+        InvalidScope: malformed, it names a lab that gave the client nothing or a lower role, or nothing is left of it.
     """
     requested = parse_scope(raw)
-    granted = tuple(token for token in requested if token in client.scopes and token not in USER_SCOPES)
+    roles = {each.lab.slug: each.membership.role for each in held}
+    for lab in _read_labs(requested):
+        role = roles.get(lab.slug)
+        if role is None or (lab.role is not None and not role.contains(lab.role)):
+            raise InvalidScope(detail="the scope names a lab that gave the client nothing, or a lower role")
+    granted = tuple(
+        token for token in requested if names_lab(token) or (token in client.scopes and token not in USER_SCOPES)
+    )
     if requested and not granted:
         raise InvalidScope
     return granted
 
 
-def still_registered(client: Client, scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what of a granted scope the client is registered for today.
-
-    Raises:
-        InvalidScope: nothing is left.
-    """
-    registered = client.scopes
-    left = tuple(token for token in scope if token in registered)
-    if not left:
-        raise InvalidScope
-    return left
+def still_registered(client: Client, scope: Iterable[str]) -> tuple[str, ...]:
+    """Return what of a granted scope the client could still ask for today."""
+    return tuple(token for token in scope if _is_available(client, token))
 
 
 def check_narrower(granted: str, raw: str | None) -> tuple[str, ...]:
     """Return the scope of a refresh: what was granted, or a part of it (RFC 6749 §6).
+
+    Of all labs, one is a part; of a lab, a lower role in it is.
 
     Raises:
         InvalidScope: malformed, or wider than what was granted.
     """
     held = tuple(granted.split())
     requested = parse_scope(raw)
-    if not set(requested) <= set(held):
+    _read_labs(requested)
+    if not all(token in held or (names_lab(token) and _is_part(token, held)) for token in requested):
         raise InvalidScope("The scope is wider than what was granted.")
     return requested or held
+
+
+def _is_part(token: str, held: Sequence[str]) -> bool:
+    if token.startswith(WLCG_GROUPS):
+        return WLCG_GROUPS in held
+    asked = parse_lab_scope(token)
+    granted = read_lab_request(held)
+    caps = granted.named.get(asked.slug, ())
+    above = any(cap is None or (asked.role is not None and cap.contains(asked.role)) for cap in caps)
+    return above or ("labs" in held and not caps)

@@ -1,7 +1,7 @@
 """What is released about a user."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -12,18 +12,18 @@ from idp.domain.claims import (
     JWT_LAB_BYTES,
     SCOPE_CLAIMS,
     USERINFO_LAB_BYTES,
+    EntitlementNamespace,
     lab_claims,
     user_claims,
-    without_overflow,
 )
-from idp.domain.lab import LabRole, LabStatus
+from idp.domain.client import GroupFormat, Profile
+from idp.domain.lab import LabRole
+from idp.domain.lab_release import LabRelease, ReleasedLab
+from idp.domain.lab_scope import read_lab_request
 from idp.domain.user import PROFILE_CLAIMS
 from tests.support.clock import START
-from tests.support.factories import make_client, make_lab_membership, make_user
+from tests.support.factories import make_client, make_lab, make_user
 from tests.support.strategies import documents
-
-SECOND = timedelta(seconds=1)
-ANY_LAB = make_client(allowed_labs="*")
 
 
 # ── Standard claims ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -99,59 +99,111 @@ def test_every_profile_claim_is_released_as_it_is_held_oidc_core_s5_1():
 
 
 # ── Labs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+NAMESPACE = EntitlementNamespace("urn:example:idp", "idp.example.org")
+
+
+def told(*labs: tuple[str, LabRole, datetime | None], scope: str = "labs groups entitlements") -> LabRelease:
+    """What is told of labs, given as slug, role and end."""
+    released = (
+        ReleasedLab(make_lab(id=f"lab_{slug}", slug=slug, name=slug.title()), role, end) for slug, role, end in labs
+    )
+    return LabRelease(read_lab_request(scope.split()), tuple(released), {})
+
+
 def test_labs_are_structured_and_groups_are_flat_with_the_roles_expanded():
     end = START + timedelta(days=1)
-    memberships = [
-        make_lab_membership("bio", LabRole.ADMIN, lab={"name": "Biology"}),
-        make_lab_membership("chem", LabRole.VIEWER, lab={"name": "Chemistry"}, expires_at=end),
-    ]
-    assert lab_claims(memberships, ANY_LAB, ["openid", "labs", "groups"], now=START) == {
+    claims = lab_claims(told(("bio", LabRole.ADMIN, None), ("chem", LabRole.VIEWER, end)), make_client())
+    assert claims == {
         "labs": [
-            {"id": "lab_bio", "slug": "bio", "name": "Biology", "role": "admin"},
-            {
-                "id": "lab_chem",
-                "slug": "chem",
-                "name": "Chemistry",
-                "role": "viewer",
-                "exp": int(end.timestamp()),
-            },
+            {"id": "lab_bio", "slug": "bio", "name": "Bio", "role": "admin"},
+            {"id": "lab_chem", "slug": "chem", "name": "Chem", "role": "viewer", "exp": int(end.timestamp())},
         ],
         "groups": ["bio:admin", "bio:member", "bio:viewer", "chem:viewer"],
     }
 
 
-@pytest.mark.parametrize("scope", ["labs", "groups"])
+def test_entitlements_are_urns_of_the_namespace_aarc_g069():
+    claims = lab_claims(told(("bio", LabRole.MEMBER, None)), make_client(), namespace=NAMESPACE)
+    assert claims["entitlements"] == [
+        "urn:example:idp:group:bio:role=member#idp.example.org",
+        "urn:example:idp:group:bio:role=viewer#idp.example.org",
+    ]
+
+
+@pytest.mark.parametrize("scope", ["labs", "groups", "entitlements"])
 def test_each_lab_scope_releases_its_own_claim_only(scope: str):
-    assert lab_claims([make_lab_membership()], ANY_LAB, [scope], now=START).keys() == {scope}
+    released = told(("bio", LabRole.MEMBER, None), scope=f"openid {scope}")
+    assert lab_claims(released, make_client(), namespace=NAMESPACE).keys() == {scope}
 
 
 def test_without_a_lab_scope_nothing_is_said_about_labs():
-    assert lab_claims([make_lab_membership()], ANY_LAB, ["openid", "profile"], now=START) == {}
+    assert lab_claims(told(scope="openid profile"), make_client(), namespace=NAMESPACE) == {}
 
 
 def test_who_is_in_no_lab_has_empty_claims():
-    assert lab_claims([], ANY_LAB, ["labs", "groups"], now=START) == {"labs": [], "groups": []}
+    assert lab_claims(told(scope="labs groups"), make_client()) == {"labs": [], "groups": []}
 
 
 @pytest.mark.parametrize(
-    ("allowed", "released"), [((), []), (("bio",), ["bio"]), (("chem", "bio"), ["bio", "chem"]), ("*", ["bio", "chem"])]
+    ("changes", "groups"),
+    [
+        ({"group_format": GroupFormat.SLUG_ROLE}, ["bio:admin", "bio:member", "bio:viewer", "chem:viewer"]),
+        ({"group_format": GroupFormat.PATH}, ["/bio/admin", "/bio/member", "/bio/viewer", "/chem/viewer"]),
+        ({"group_format": GroupFormat.SLUG}, ["bio"]),
+        ({"group_format": GroupFormat.SLUG, "group_min_role": LabRole.VIEWER}, ["bio", "chem"]),
+        ({"group_format": GroupFormat.SLUG, "group_min_role": LabRole.ADMIN}, ["bio"]),
+    ],
 )
-def test_only_labs_that_the_client_may_see_are_released(allowed: Any, released: list[str]):
-    memberships = [make_lab_membership("bio"), make_lab_membership("chem")]
-    claims = lab_claims(memberships, make_client(allowed_labs=allowed), ["labs", "groups"], now=START)
-    assert [lab["slug"] for lab in claims["labs"]] == released
-    assert claims["groups"] == [f"{slug}:{role}" for slug in released for role in ("member", "viewer")]
+def test_groups_are_written_as_the_client_wants_them(changes: dict[str, Any], groups: list[str]):
+    released = told(("bio", LabRole.ADMIN, None), ("chem", LabRole.VIEWER, None), scope="groups")
+    assert lab_claims(released, make_client(**changes)) == {"groups": groups}
 
 
-def test_an_archived_lab_is_released_to_nobody():
-    archived = make_lab_membership(lab={"status": LabStatus.ARCHIVED})
-    assert lab_claims([archived], ANY_LAB, ["labs", "groups"], now=START) == {"labs": [], "groups": []}
+def test_a_claim_about_labs_may_have_another_name():
+    client = make_client(claim_aliases={"entitlements": "eduperson_entitlement", "groups": "roles"})
+    claims = lab_claims(told(("bio", LabRole.VIEWER, None)), client, namespace=NAMESPACE)
+    assert claims.keys() == {"labs", "roles", "eduperson_entitlement"}
 
 
-@pytest.mark.parametrize("changes", [{"expires_at": START}, {"not_before": START + SECOND}])
-def test_a_membership_that_is_over_or_has_not_begun_is_not_released(changes: dict[str, Any]):
-    over = make_lab_membership(**changes)
-    assert lab_claims([over], ANY_LAB, ["labs", "groups"], now=START) == {"labs": [], "groups": []}
+# ── Profiles ────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("scope", ["labs", "groups", "lab:bio", "entitlements"])
+def test_the_aarc_profile_tells_of_labs_in_entitlements_only_aarc_g069(scope: str):
+    client = make_client(profile=Profile.AARC_G069)
+    released = told(("bio", LabRole.VIEWER, None), scope=scope)
+    assert lab_claims(released, client, namespace=NAMESPACE) == {
+        "entitlements": ["urn:example:idp:group:bio:role=viewer#idp.example.org"]
+    }
+    assert lab_claims(released, client) == {}
+
+
+# The examples of WLCG Common JWT Profiles §3.1, with the lab as the group that everybody is told of and a role in it as
+# one on demand.
+@pytest.mark.parametrize(
+    ("scope", "groups"),
+    [
+        ("wlcg.groups", ["/bio", "/chem"]),
+        ("wlcg.groups:/chem/admin wlcg.groups:/bio/viewer", ["/chem/admin", "/bio/viewer", "/bio", "/chem"]),
+        ("wlcg.groups:/chem/admin wlcg.groups", ["/chem/admin", "/bio", "/chem"]),
+        ("wlcg.groups wlcg.groups:/chem/admin", ["/bio", "/chem", "/chem/admin"]),
+        ("wlcg.groups:/chem wlcg.groups:/chem/viewer", ["/chem", "/chem/viewer", "/bio"]),
+        ("wlcg.groups:/bio/admin wlcg.groups:/physics", ["/bio", "/chem"]),
+        ("groups", ["/bio", "/chem"]),
+    ],
+)
+def test_the_wlcg_profile_selects_groups_in_the_order_of_the_scopes_wlcg_s3_1(scope: str, groups: list[str]):
+    released = told(
+        ("bio", LabRole.MEMBER, None), ("chem", LabRole.ADMIN, None), ("dust", LabRole.VIEWER, None), scope=scope
+    )
+    claims = lab_claims(released, make_client(profile=Profile.WLCG))
+    assert claims == {"wlcg.ver": "1.0", "wlcg.groups": groups}
+
+
+def test_a_wlcg_token_names_the_version_of_the_profile_even_without_groups_wlcg_s2_1_1():
+    assert lab_claims(told(scope="openid"), make_client(profile=Profile.WLCG)) == {"wlcg.ver": "1.0"}
+
+
+def test_a_plain_client_gets_no_wlcg_groups():
+    assert lab_claims(told(("bio", LabRole.MEMBER, None), scope="wlcg.groups"), make_client()) == {}
 
 
 # ── Size ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -159,26 +211,25 @@ def lab_bytes(claims: dict[str, Any]) -> int:
     return len(json.dumps(claims, ensure_ascii=False, separators=(",", ":")).encode())
 
 
-@pytest.mark.parametrize("limit", [JWT_LAB_BYTES, USERINFO_LAB_BYTES])
-def test_lab_claims_are_released_up_to_the_limit_and_omitted_whole_beyond_it(limit: int):
-    claims = {"groups": ["ü"]}
-    claims["groups"][0] += "x" * (limit - lab_bytes(claims))
-    assert lab_bytes(claims) == limit
-    assert without_overflow({"name": "Alice", **claims}, max_bytes=limit) == {"name": "Alice", **claims}
-    claims["groups"][0] += "x"
-    assert without_overflow({"name": "Alice", **claims}, max_bytes=limit) == {"name": "Alice", "labs_overflow": True}
+@pytest.mark.parametrize("scope", ["groups", "labs", "labs groups"])
+def test_lab_claims_are_released_up_to_the_limit_and_omitted_whole_beyond_it(scope: str):
+    released = told(*((f"lab-{number}", LabRole.MEMBER, None) for number in range(20)), scope=scope)
+    whole = lab_claims(released, make_client())
+    assert lab_claims(released, make_client(), max_bytes=lab_bytes(whole)) == whole
+    assert lab_claims(released, make_client(), max_bytes=lab_bytes(whole) - 1) == {"labs_overflow": True}
 
 
-def test_labs_and_groups_share_one_limit():
-    labs, groups = {"labs": ["x" * 1200]}, {"groups": ["x" * 1200]}
-    assert without_overflow(labs, max_bytes=JWT_LAB_BYTES) == labs
-    assert without_overflow(groups, max_bytes=JWT_LAB_BYTES) == groups
-    assert without_overflow({**labs, **groups}, max_bytes=JWT_LAB_BYTES) == {"labs_overflow": True}
+def test_characters_count_as_the_bytes_that_they_take():
+    lab = ReleasedLab(make_lab(name="ü" * 200), LabRole.VIEWER, None)
+    released = LabRelease(read_lab_request(["labs"]), (lab,), {})
+    assert lab_claims(released, make_client(), max_bytes=400) == {"labs_overflow": True}
+    assert "labs" in lab_claims(released, make_client(), max_bytes=500)
 
 
-def test_other_claims_never_overflow():
-    claims = {"address": {"formatted": "x" * 20_000}}
-    assert without_overflow(claims, max_bytes=JWT_LAB_BYTES) == claims
+def test_hundreds_of_labs_overflow():
+    released = told(*((f"lab-{number}", LabRole.MEMBER, None) for number in range(400)), scope="labs groups")
+    for limit in (JWT_LAB_BYTES, USERINFO_LAB_BYTES):
+        assert lab_claims(released, make_client(), max_bytes=limit) == {"labs_overflow": True}
 
 
 def test_the_limits_are_those_that_relying_parties_were_measured_to_bear():

@@ -18,7 +18,9 @@ SECOND = timedelta(seconds=1)
 NOW = START + timedelta(hours=1)
 
 
-def claims(*, grant: Grant | None = None, released: dict[str, Any] | None = None) -> dict[str, Any]:
+def claims(
+    *, grant: Grant | None = None, released: dict[str, Any] | None = None, not_before: bool = False
+) -> dict[str, Any]:
     return access_token_claims(
         issuer=ISSUER,
         sub="u_alice",
@@ -29,6 +31,7 @@ def claims(*, grant: Grant | None = None, released: dict[str, Any] | None = None
         now=NOW + timedelta(milliseconds=900),
         expires_at=NOW + timedelta(minutes=10),
         released=released or {},
+        not_before=not_before,
         grant=grant,
     )
 
@@ -79,10 +82,10 @@ def test_what_is_released_about_labs_stands_in_the_token():
     assert claims(released={"groups": ["bio:member"]})["groups"] == ["bio:member"]
 
 
-def test_labs_beyond_2048_bytes_are_omitted_and_the_token_says_so():
-    token = claims(released={"groups": [f"lab-{number}:member" for number in range(200)]})
-    assert "groups" not in token
-    assert token["labs_overflow"] is True
+def test_only_where_a_profile_demands_it_the_token_says_from_when_it_counts_wlcg_s2_1_1():
+    assert "nbf" not in claims()
+    token = claims(not_before=True)
+    assert token["nbf"] == token["iat"]
 
 
 # ── Whether it counts ───────────────────────────────────────────────────────────────────────────────────────────────

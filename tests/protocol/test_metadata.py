@@ -13,8 +13,7 @@ from tests.support.clock import START
 from tests.support.factories import ISSUER, make_grant
 
 
-@pytest.fixture
-def metadata() -> dict[str, Any]:
+def announced(*, entitlements: bool) -> dict[str, Any]:
     endpoints = {"token_endpoint": "/token", "jwks_uri": "/jwks"}
     return server_metadata(
         issuer=ISSUER,
@@ -22,7 +21,13 @@ def metadata() -> dict[str, Any]:
         grant_types=["authorization_code"],
         encryption_algs=["RSA-OAEP-256"],
         encryption_encs=["A128GCM"],
+        entitlements=entitlements,
     )
+
+
+@pytest.fixture
+def metadata() -> dict[str, Any]:
+    return announced(entitlements=False)
 
 
 def test_every_endpoint_is_absolute_oidc_discovery_s3(metadata: dict[str, Any]):
@@ -32,8 +37,7 @@ def test_every_endpoint_is_absolute_oidc_discovery_s3(metadata: dict[str, Any]):
 
 
 def test_an_endpoint_that_is_not_mounted_is_not_announced_rfc8414_s2(metadata: dict[str, Any]):
-    announced = {name for name in metadata if name.endswith(("_endpoint", "_uri"))}
-    assert announced == {"token_endpoint", "jwks_uri"}
+    assert {name for name in metadata if name.endswith(("_endpoint", "_uri"))} == {"token_endpoint", "jwks_uri"}
 
 
 def test_grants_are_those_that_were_handed_in_rfc8414_s2(metadata: dict[str, Any]):
@@ -53,12 +57,20 @@ def test_what_works_is_listed_and_nothing_else_oidc_discovery_s3(metadata: dict[
     assert metadata["scopes_supported"] == [
         *("openid", "profile", "email", "address", "phone", "offline_access"),
         *LABS,
+        *("labs:read", "labs:write"),
     ]
     assert metadata["ui_locales_supported"] == ["en"]
     assert metadata["claim_types_supported"] == ["normal"]
 
 
 LABS = ("labs", "groups")
+
+
+def test_entitlements_are_announced_where_there_is_a_namespace_for_them_aarc_g069(metadata: dict[str, Any]):
+    assert "entitlements" not in [*metadata["scopes_supported"], *metadata["claims_supported"]]
+    offered = announced(entitlements=True)
+    assert "entitlements" in offered["scopes_supported"]
+    assert "entitlements" in offered["claims_supported"]
 
 
 def test_a_dynamic_provider_lists_the_three_response_types_by_either_spelling_oidc_discovery_s3(
@@ -114,8 +126,8 @@ def test_every_claim_that_can_be_released_is_listed_once_oidc_discovery_s3(metad
         issuer=ISSUER,
         sub="s",
         sid="s",
-        ttl=START - START,
         now=START,
+        expires_at=START,
         hashes=dict.fromkeys(("at_hash", "c_hash", "s_hash"), "h"),
         released={},
         with_nonce=True,

@@ -45,7 +45,8 @@ def test_what_a_client_may_say_are_fields_of_a_client_rfc7591_s2():
     ours = {field.name for field in fields(Client)} - set(MEMBERS)
     assert ours == {
         *("client_id", "created_at", "updated_at", "secrets", "status", "managed_by", "registration_access_token_hash"),
-        *("access_token_format", "require_pkce", "trusted", "web_origins", "allowed_labs"),
+        *("access_token_format", "require_pkce", "trusted", "web_origins", "allowed_labs", "require_lab"),
+        *("id_token_lab_claims", "group_format", "group_min_role", "claim_aliases", "profile"),
     }
 
 
@@ -54,7 +55,8 @@ def test_what_a_client_may_say_are_fields_of_a_client_rfc7591_s2():
     [
         *("client_id", "client_secret", "status", "managed_by", "trusted", "allowed_labs", "web_origins", "profile"),
         *("access_token_format", "registration_access_token_hash", "registration_access_token", "secrets"),
-        *("created_at", "lab_grants", "client_name#de", "x-unknown", ""),
+        *("created_at", "lab_grants", "require_lab", "id_token_lab_claims", "group_format", "group_min_role"),
+        *("claim_aliases", "client_name#de", "x-unknown", ""),
     ],
 )
 def test_an_unknown_member_and_one_that_would_give_rights_are_ignored_rfc7591_s2(name: str):

@@ -75,10 +75,3 @@ def test_a_profile_can_never_say_another_subject_oidc_core_s5_3_2():
 
 def test_a_token_for_this_server_among_others_may_ask_rfc8707_s2():
     assert check(audience=f"https://data.example.org {ISSUER}")
-
-
-def test_labs_beyond_12_kib_are_omitted_and_the_response_says_so():
-    groups = [f"lab-{number}:member" for number in range(1000)]
-    assert userinfo("u_alice", {"groups": groups[:500]})["groups"] == groups[:500]
-    answer = userinfo("u_alice", {"name": "Alice", "groups": groups})
-    assert answer == {"sub": "u_alice", "name": "Alice", "labs_overflow": True}

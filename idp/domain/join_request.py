@@ -1,0 +1,37 @@
+"""Somebody's wish to join a lab, until one of its admins decides."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+# So that a refusal is not asked about again every day.
+ASK_AGAIN_AFTER = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JoinRequest:
+    """One user's request; when it is granted it gives way to a membership, else it stays.
+
+    `told_at` is when the lab's admins were mailed about it, which is why one that was withdrawn is kept.
+    """
+
+    lab_id: str
+    user_id: str
+    created_at: datetime
+    message: str | None = None
+    denied_at: datetime | None = None
+    withdrawn_at: datetime | None = None
+    told_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits for a decision."""
+        return self.denied_at is None and self.withdrawn_at is None
+
+    @property
+    def repeatable_at(self) -> datetime | None:
+        """From when on the user may ask anew after a denial."""
+        return None if self.denied_at is None else self.denied_at + ASK_AGAIN_AFTER
+
+    def may_be_repeated(self, *, now: datetime) -> bool:
+        """Whether the user may ask anew: not while the request waits, nor soon after it was denied."""
+        return not self.open and (self.repeatable_at is None or now >= self.repeatable_at)

@@ -1,0 +1,169 @@
+"""Consent by lab: which labs a user is asked about, what the answer means, and which labs a client insists on."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from idp.domain.client import Client, RequireLab
+from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given
+from idp.domain.lab import Lab, LabMembership, LabRole
+from idp.domain.lab_release import LabRelease, release_labs
+from idp.domain.lab_scope import LAB_SCOPES, is_about_labs, read_lab_request
+from idp.protocol.authorization_request import AuthorizationRequest
+from idp.protocol.errors import OAuthError
+
+# Applications that name labs which nobody is in would otherwise fill the store.
+_MAX_NOT_HELD = 200
+
+
+@dataclass(frozen=True, slots=True)
+class LabChoice:
+    """A lab on the consent page: what would be told of it, and whether its box is ticked at first.
+
+    Where the user does not hold what the application names, there is no lab, no role and no box.
+    """
+
+    slug: str
+    lab: Lab | None = None
+    role: LabRole | None = None
+    expires_at: datetime | None = None
+    named: bool = False
+    ticked: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabChoices:
+    """Everything that a request asks about labs; `all_labs` is whether it asks for later ones as well."""
+
+    labs: tuple[LabChoice, ...] = ()
+    all_labs: bool = False
+    asked: bool = False
+    undecided: bool = False
+
+    @property
+    def mark(self) -> list[list[str]]:
+        """What the answer has to be about."""
+        return [[choice.slug, choice.role or ""] for choice in self.labs]
+
+
+def lab_scope(request: AuthorizationRequest) -> tuple[str, ...]:
+    """Return what a request asks about labs as a scope: a claim asked for by name is a scope of that name."""
+    names = {**request.claims.userinfo, **request.claims.id_token}
+    wished = (name for name in names if name in LAB_SCOPES and name in request.client.scopes)
+    return tuple(dict.fromkeys((*filter(is_about_labs, request.scope), *wished)))
+
+
+def lab_choices(
+    request: AuthorizationRequest,
+    memberships: Sequence[LabMembership],
+    consent: LabConsent | None,
+    *,
+    acr: str,
+    now: datetime,
+) -> LabChoices:
+    """Return what the user is asked about labs; `consent` is what they answered before, None if nothing."""
+    asked = read_lab_request(lab_scope(request))
+    if not asked.claims:
+        return LabChoices()
+    held = release_labs(memberships, asked, allowed=request.client.allowed_labs, consent=None, now=now, acr=acr)
+    choices = [
+        LabChoice(
+            told.lab.slug,
+            told.lab,
+            told.role,
+            told.expires_at,
+            named=told.lab.slug in asked.named,
+            ticked=_is_ticked(consent, told.lab.slug, named=told.lab.slug in asked.named),
+        )
+        for told in held.labs
+    ]
+    known = {choice.slug for choice in choices}
+    choices += [LabChoice(slug, named=True) for slug in asked.named if slug not in known]
+    insisting = request.client.require_lab is not None
+    undecided = consent is None or any(_is_undecided(choice, consent, insisting=insisting) for choice in choices)
+    return LabChoices(tuple(choices), asked.all_labs, asked=True, undecided=undecided)
+
+
+def _is_ticked(consent: LabConsent | None, slug: str, *, named: bool) -> bool:
+    if consent is None or role_given(consent, slug) is not None:
+        return True
+    # Joined later: what was not asked for by name stays out unless the user says otherwise.
+    return named and consent.get(slug) != DECLINED
+
+
+def _is_undecided(choice: LabChoice, consent: LabConsent, *, insisting: bool) -> bool:
+    answer, given = consent.get(choice.slug), role_given(consent, choice.slug)
+    if given is not None:
+        return choice.role is not None and not given.contains(choice.role)
+    if choice.role is None:
+        return answer is None
+    return answer != DECLINED and (choice.named or insisting)
+
+
+def decided(
+    choices: LabChoices, before: LabConsent | None, *, ticked: Collection[str], later: bool
+) -> dict[str, str] | None:
+    """Return the consent after an answer; `ticked` are the slugs of the labs that may be told.
+
+    It is remembered for what the user does not hold, too, so that an application that names it does not ask each time.
+    """
+    if not choices.asked:
+        return None if before is None else dict(before)
+    labs = dict(before or {})
+    for choice in choices.labs:
+        if choice.role is None:
+            labs.setdefault(choice.slug, NOT_HELD)
+        elif choice.slug not in ticked:
+            labs[choice.slug] = DECLINED
+        else:
+            given = role_given(labs, choice.slug)
+            labs[choice.slug] = (given if given is not None and given.contains(choice.role) else choice.role).value
+    if choices.all_labs:
+        labs.pop(LATER, None)
+        labs |= {LATER: LabRole.ADMIN.value} if later else {}
+    for slug in [slug for slug, answer in labs.items() if answer == NOT_HELD][:-_MAX_NOT_HELD]:
+        del labs[slug]
+    return labs
+
+
+def earlier_labs(consent: LabConsent | None, scope: Iterable[str]) -> tuple[str, ...]:
+    """Return the labs that a user gave before as scopes, where a request asks for single labs (RFC 6749 §3.3)."""
+    asked = set(scope)
+    if "labs" in asked or (LAB_SCOPES & asked and not read_lab_request(scope).named):
+        return ()
+    return tuple(f"lab:{slug}" for slug in consent or {} if slug != LATER and role_given(consent or {}, slug))
+
+
+def meets_required_labs(
+    client: Client,
+    released: LabRelease,
+    memberships: Sequence[LabMembership],
+    *,
+    acr: str,
+    now: datetime,
+) -> bool:
+    """Whether a user is in the labs that the client insists on, as far as it is told of them.
+
+    A client that asks nothing about labs is not told of any; then the memberships themselves count.
+    """
+    if client.require_lab is None:
+        return True
+    named = released.request.named
+    if not released.request.claims:
+        everything = read_lab_request(("labs",))
+        released = release_labs(memberships, everything, allowed=client.allowed_labs, consent=None, now=now, acr=acr)
+    roles = {told.lab.slug: told.role for told in released.labs}
+    if client.require_lab is RequireLab.ANY or (client.allowed_labs == "*" and not named):
+        return bool(roles)
+    demanded = named or dict.fromkeys(client.allowed_labs, ())
+    return all(
+        slug in roles and all(cap is None or roles[slug].contains(cap) for cap in caps)
+        for slug, caps in demanded.items()
+    )
+
+
+class LabRequired(OAuthError):
+    """The user is not in the labs that the client insists on; which labs there are is not told."""
+
+    error = "access_denied"
+    default_description = "The user is in no lab that the application is for, or does not share it."
