@@ -1,5 +1,6 @@
 """The authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): check, ask what must be asked, answer."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -8,6 +9,7 @@ from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
+from idp.domain.lab_scope import MAX_LAB_SCOPES, names_lab
 from idp.protocol.authorization_request import (
     PARAMETERS,
     AuthorizationRequest,
@@ -16,11 +18,12 @@ from idp.protocol.authorization_request import (
 )
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import InvalidRequest, InvalidTarget, LoginRequired, OAuthError, TemporarilyUnavailable
+from idp.protocol.lab_consent import LabChoices, earlier_labs, lab_choices, lab_scope
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
 from idp.protocol.resource import read_resources
 from idp.protocol.response_type import CODE
-from idp.protocol.scope import check_user_scope
+from idp.protocol.scope import check_user_scope, still_registered
 from idp.services.audit import caller_address
 from idp.services.authorization_answer import AuthorizationAnswer, InteractionGone
 from idp.services.clients import Clients
@@ -63,6 +66,7 @@ class Progress:
     request: AuthorizationRequest
     signed_in: SignedIn | None
     consent: Consent | None
+    labs: LabChoices
     step: Step
 
 
@@ -108,7 +112,7 @@ class Authorization:
         progress = await self.progress(await self._check(client, params), accounts, None)
         if progress.step is Step.ANSWER and progress.signed_in is not None:
             return await self._answer.give(
-                progress.request, progress.signed_in, None, browser_state=accounts.browser_state
+                progress.request, progress.signed_in, progress.consent, None, browser_state=accounts.browser_state
             )
         if not accounts.all:
             await self._count(progress.request)
@@ -135,7 +139,11 @@ class Authorization:
         progress = await self.progress(pending.request, accounts, pending.interaction)
         if progress.step is Step.ANSWER and progress.signed_in is not None:
             return await self._answer.give(
-                progress.request, progress.signed_in, pending.interaction, browser_state=accounts.browser_state
+                progress.request,
+                progress.signed_in,
+                progress.consent,
+                pending.interaction,
+                browser_state=accounts.browser_state,
             )
         return Ask(progress.step, handle)
 
@@ -177,17 +185,29 @@ class Authorization:
             if signed_in is not None:
                 consent = await self._store.find_consent(signed_in.user.id, request.client.client_id)
             request = _with_earlier_scopes(request, consent)
+            labs = await self._lab_choices(request, signed_in, consent)
             situation = Situation(
                 session=None if signed_in is None else signed_in.session,
                 accounts=len(accounts.all),
                 consent=consent,
                 interaction=interaction,
                 hinted=hinted,
+                labs_undecided=labs.undecided,
             )
             step = next_step(request, situation, now=self._clock())
         except OAuthError as error:
             raise Refused(request.reply, error) from error
-        return Progress(request=request, signed_in=signed_in, consent=consent, step=step)
+        return Progress(request=request, signed_in=signed_in, consent=consent, labs=labs, step=step)
+
+    async def _lab_choices(
+        self, request: AuthorizationRequest, signed_in: SignedIn | None, consent: Consent | None
+    ) -> LabChoices:
+        if signed_in is None or not lab_scope(request):
+            return LabChoices()
+        # All of the user's, and never those that the request names: how long it takes must not tell which labs exist.
+        memberships = await self._store.find_memberships(signed_in.user.id)
+        before = None if consent is None else consent.labs
+        return lab_choices(request, memberships, before, acr=signed_in.session.acr, now=self._clock())
 
     async def _choose(
         self, request: AuthorizationRequest, accounts: Accounts, interaction: Interaction | None
@@ -268,9 +288,17 @@ def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None)
     if not request.include_granted_scopes or consent is None:
         return request
     # What was agreed to one by one is no scope: it holds a space.
-    earlier = " ".join(name for name in consent.scopes if " " not in name)
-    scope = check_user_scope(request.client, f"{' '.join(request.scope)} {earlier}", code=CODE in request.response_type)
-    return replace(request, scope=scope)
+    joined = tuple(dict.fromkeys((*request.scope, *(name for name in consent.scopes if " " not in name))))
+    scope = still_registered(request.client, (*joined, *earlier_labs(consent.labs, joined)))
+    code = CODE in request.response_type
+    return replace(request, scope=check_user_scope(request.client, " ".join(_few_labs(scope)), code=code))
+
+
+def _few_labs(scope: Iterable[str]) -> list[str]:
+    """Return a scope without the labs that are too many, which only those of earlier requests can be."""
+    tokens = list(dict.fromkeys(scope))
+    beyond = [token for token in tokens if names_lab(token)][MAX_LAB_SCOPES:]
+    return [token for token in tokens if token not in beyond]
 
 
 def _identifiers(account: SignedIn) -> set[str]:

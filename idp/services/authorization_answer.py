@@ -5,12 +5,17 @@ from datetime import datetime, timedelta
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
 from idp.domain.clock import Clock
+from idp.domain.consent import LATER, Consent, LabConsent, covers_labs
 from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
+from idp.domain.lab import LabRole
+from idp.domain.lab_release import release_labs
+from idp.domain.lab_scope import read_lab_request
 from idp.domain.origin import origin_of
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
-from idp.protocol.errors import AccessDenied, LoginRequired, OAuthError
+from idp.protocol.errors import AccessDenied, InvalidScope, LoginRequired, OAuthError
+from idp.protocol.lab_consent import LabRequired, lab_scope, meets_required_labs
 from idp.protocol.prompt import consent_tokens, covers
 from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
 from idp.protocol.session_state import session_state
@@ -43,20 +48,26 @@ class AuthorizationAnswer:
         self,
         request: AuthorizationRequest,
         signed_in: SignedIn,
+        consent: Consent | None,
         interaction: Interaction | None,
         *,
         browser_state: str | None,
     ) -> AuthorizationResponse:
         """Return the answer; `browser_state` is what session management watches (Session Management §2).
 
+        A lab that the scope names and that cannot be told is left out of what is granted.
+
         Raises:
             InteractionGone: somebody was first with the same request, or the client was deleted.
-            Refused: the answer cannot be made, such as encrypted for a client whose keys cannot be had; or the user
-                signed out, or withdrew the consent, meanwhile.
+            Refused: nothing is left of the scope, or the user is in none of the labs that the client insists on; or the
+                answer cannot be made, such as encrypted for a client whose keys cannot be had; or the user signed out,
+                or withdrew the consent, meanwhile.
         """
         now = self._clock()
-        grant = _grant(request, signed_in, now)
         try:
+            labs = _lab_consent(request, consent)
+            granted = await self._granted(request, signed_in, labs, now)
+            grant = _grant(request, signed_in, granted, labs, now)
             params, rows = await self._issue(request, grant, signed_in, now)
         except OAuthError as error:
             raise Refused(request.reply, error) from error
@@ -76,6 +87,28 @@ class AuthorizationAnswer:
             )
         return request.reply.success(**params)
 
+    async def _granted(
+        self, request: AuthorizationRequest, signed_in: SignedIn, consent: LabConsent | None, now: datetime
+    ) -> tuple[str, ...]:
+        """Return what is granted of the scope.
+
+        Raises:
+            InvalidScope: nothing; whether a lab does not exist, or the user is not in it, or keeps it back, is not told.
+            LabRequired: the user is in none of the labs that the client insists on.
+        """
+        client, acr = request.client, signed_in.session.acr
+        asked = read_lab_request(lab_scope(request))
+        if not asked.claims and client.require_lab is None:
+            return request.scope
+        memberships = await self._store.find_memberships(signed_in.user.id)
+        released = release_labs(memberships, asked, allowed=client.allowed_labs, consent=consent, now=now, acr=acr)
+        if not meets_required_labs(client, released, memberships, acr=acr, now=now):
+            raise LabRequired
+        granted = released.scope(request.scope)
+        if not granted:
+            raise InvalidScope(detail="no lab that the scope names can be told")
+        return granted
+
     async def _check_still_meant(self, request: AuthorizationRequest, signed_in: SignedIn, grant: Grant) -> None:
         """Take back what was given at the moment of a sign-out, or of a withdrawal of the consent.
 
@@ -91,7 +124,11 @@ class AuthorizationAnswer:
             error = LoginRequired("The user signed out at the same time.")
         elif not request.client.trusted:
             consent = await self._store.find_consent(signed_in.user.id, request.client.client_id)
-            if consent is None or not covers(consent.scopes, consent_tokens(request)):
+            if (
+                consent is None
+                or not covers(consent.scopes, consent_tokens(request))
+                or not covers_labs(consent.labs or {}, grant.labs or {})
+            ):
                 error = AccessDenied("The user withdrew the consent at the same time.")
         if error is not None:
             async with self._store.write() as tx:
@@ -119,7 +156,7 @@ class AuthorizationAnswer:
             )
         if TOKEN in request.response_type:
             access_token, row = await self._issuer.access_token(
-                client, grant, request.scope, audience=request.resources, now=now
+                client, grant, grant.scope.split(), audience=request.resources, now=now
             )
             rows.append(row)
             params |= {
@@ -134,7 +171,7 @@ class AuthorizationAnswer:
                 grant,
                 signed_in.user,
                 # §5.4: with nothing to ask userinfo with, the claims of the scopes stand here.
-                scope=request.scope if request.response_type == {ID_TOKEN} else (),
+                scope=grant.scope.split() if request.response_type == {ID_TOKEN} else (),
                 access_token=access_token,
                 code=code,
                 state=state,
@@ -144,15 +181,30 @@ class AuthorizationAnswer:
         return params, rows
 
 
-def _grant(request: AuthorizationRequest, signed_in: SignedIn, now: datetime) -> Grant:
+def _lab_consent(request: AuthorizationRequest, consent: Consent | None) -> LabConsent | None:
+    """Return which labs may be told; None where the user is not asked, and was not."""
+    answered = None if consent is None else consent.labs
+    if not request.client.trusted:
+        return answered or {}
+    # Asked nevertheless, users of a trusted application have said no to what they said no to, and yes to all else.
+    return None if answered is None else {**answered, LATER: LabRole.ADMIN.value}
+
+
+def _grant(
+    request: AuthorizationRequest,
+    signed_in: SignedIn,
+    scope: Sequence[str],
+    labs: LabConsent | None,
+    now: datetime,
+) -> Grant:
     session = signed_in.session
-    offline = "offline_access" in request.scope
+    offline = "offline_access" in scope
     return Grant(
         id=mint_id("g"),
         client_id=request.client.client_id,
         user_id=signed_in.user.id,
         session_id=session.id,
-        scope=" ".join(request.scope),
+        scope=" ".join(scope),
         auth_time=session.auth_time,
         acr=session.acr,
         amr=session.amr,
@@ -160,6 +212,7 @@ def _grant(request: AuthorizationRequest, signed_in: SignedIn, now: datetime) ->
         # As the client is registered now, which is what the user saw: a later registration adds nothing to it.
         claims=request.claims.of_scopes(request.client.scopes).document,
         resources=request.resources,
+        labs=labs,
         offline=offline,
         created_at=now,
         # An offline grant lives as long as its refresh tokens are used; each use is checked against their own end.

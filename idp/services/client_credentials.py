@@ -1,14 +1,16 @@
 """Client credentials grant (RFC 6749 §4.4): a service acts for itself, and gets no refresh token."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 from idp.domain.client import Client, GrantType
+from idp.domain.lab import LabMembership
+from idp.domain.lab_scope import is_about_labs
 from idp.protocol.errors import UnauthorizedClient
 from idp.protocol.parameters import Parameters
 from idp.protocol.resource import check_resources, read_resources
-from idp.protocol.scope import check_client_scope
+from idp.protocol.scope import check_client_scope, parse_scope
 from idp.services.token import GrantContext
 
 
@@ -27,16 +29,20 @@ class ClientCredentialsGrant:
 
         Raises:
             UnauthorizedClient: the client keeps no secret (§4.4).
-            InvalidScope: nothing of the requested scope is available to a service.
+            InvalidScope: nothing of the requested scope is available to a service, or a lab that it names is not.
             InvalidTarget: a resource is not registered, or not available to the client.
         """
         if client.public:
             raise UnauthorizedClient
-        scope = check_client_scope(client, params.get("scope"))
+        held: Sequence[LabMembership] = ()
+        if any(map(is_about_labs, parse_scope(params.get("scope")))):
+            given = await self._store.find_lab_grants(client.client_id)
+            held = [each for each in given if each.membership.valid(now=now)]
+        scope = check_client_scope(client, params.get("scope"), held)
         asked = read_resources(params)
         known = await self._resources.find_all(asked)
         audience = check_resources(asked, client, known, issuer=self._issuer.issuer)
-        token, row = await self._issuer.access_token(client, None, scope, audience=audience, now=now)
+        token, row = await self._issuer.access_token(client, None, scope, audience=audience, held=held, now=now)
         await self._store.commit.append(row)
         response = {
             "access_token": token,

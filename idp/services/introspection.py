@@ -1,12 +1,18 @@
 """Token introspection (RFC 7662): only for authenticated clients, about tokens that are their business."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from idp.crypto.opaque import hash_token
-from idp.domain.claims import LAB_SCOPES, lab_claims
+from idp.domain.acr import ACR_LADDER
+from idp.domain.claims import EntitlementNamespace
 from idp.domain.client import Client
 from idp.domain.clock import Clock
+from idp.domain.grant import Grant
+from idp.domain.lab_release import AllowedLabs
+from idp.domain.lab_scope import is_about_labs, names_lab
+from idp.domain.release import Release, release
 from idp.protocol.errors import InvalidClient
 from idp.protocol.introspection import (
     INACTIVE,
@@ -15,6 +21,7 @@ from idp.protocol.introspection import (
     may_introspect,
 )
 from idp.protocol.parameters import Parameters
+from idp.protocol.scope import still_registered
 from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
 from idp.services.resources import Resources
@@ -35,6 +42,7 @@ class Introspection:
         clock: Clock,
         *,
         issuer: str,
+        namespace: EntitlementNamespace | None,
     ) -> None:
         self._resources = resources
         self._subjects = subjects
@@ -43,6 +51,7 @@ class Introspection:
         self._clients = clients
         self._clock = clock
         self._issuer = issuer
+        self._namespace = namespace
 
     async def introspect(self, authorization: str | None, params: Parameters) -> dict[str, Any]:
         """Return the answer; a token that is unknown, or none of the caller's business, is just inactive (§2.2).
@@ -71,17 +80,12 @@ class Introspection:
         if not may_introspect(caller, client_id=token.client_id, resources=resources):
             return INACTIVE
         now = self._clock()
-        registered = client.scopes
-        scope = [name for name in token.scope.split() if name in registered]
-        released: dict[str, Any] = {}
-        if user is not None and not LAB_SCOPES.isdisjoint(scope):
-            memberships = await self._store.find_memberships(user.id)
-            released = lab_claims(memberships, client, scope, now=now, reader=caller)
-        if (left := " ".join(scope)) != token.scope:
-            token = replace(token, scope=left)
+        released = await self._release(client, issued.grant, token.scope, caller, now)
+        # As it would be given now, and as far as the caller may know.
+        token = replace(token, scope=" ".join(released.scope))
         sub = client.client_id if user is None else self._subjects.of(client, user.id)
         return introspect_access_token(
-            token, issued.grant, user, issuer=self._issuer, sub=sub, released=released, now=now
+            token, issued.grant, user, issuer=self._issuer, sub=sub, released=released.claims, now=now
         )
 
     async def _refresh_token(self, caller: Client, token_hash: str) -> dict[str, Any]:
@@ -90,8 +94,39 @@ class Introspection:
             return INACTIVE
         if not may_introspect(caller, client_id=issued.grant.client_id, resources=()):
             return INACTIVE
+        now = self._clock()
+        released = await self._release(caller, issued.grant, issued.item.scope, caller, now)
+        token = replace(issued.item, scope=" ".join(released.scope))
         # Issued to the caller itself, so it is the caller's `sub`.
         sub = self._subjects.of(caller, issued.user.id)
-        return introspect_refresh_token(
-            issued.item, issued.grant, issued.user, issuer=self._issuer, sub=sub, now=self._clock()
+        return introspect_refresh_token(token, issued.grant, issued.user, issuer=self._issuer, sub=sub, now=now)
+
+    async def _release(self, client: Client, grant: Grant | None, scope: str, caller: Client, now: datetime) -> Release:
+        """Return what is released of a token's scope now, to whom it was issued and to the caller."""
+        tokens = tuple(scope.split())
+        about_labs = any(map(is_about_labs, tokens))
+        reader: AllowedLabs = "*" if caller.client_id == client.client_id else caller.allowed_labs
+        if grant is not None:
+            held = await self._store.find_memberships(grant.user_id) if about_labs else ()
+            return release(
+                client,
+                still_registered(client, tokens),
+                now=now,
+                memberships=held,
+                consent=grant.labs,
+                acr=grant.acr,
+                reader=reader,
+                namespace=self._namespace,
+            )
+        given = await self._store.find_lab_grants(client.client_id) if about_labs else ()
+        registered = tuple(token for token in tokens if names_lab(token) or token in client.scopes)
+        return release(
+            client,
+            registered,
+            now=now,
+            memberships=given,
+            acr=ACR_LADDER[-1],
+            allowed="*",
+            reader=reader,
+            namespace=self._namespace,
         )

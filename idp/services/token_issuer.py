@@ -1,19 +1,25 @@
 """Making tokens: signed for the client, and as rows to be committed before the client gets them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from idp.crypto.jose import left_half_hash, unsecured
 from idp.crypto.opaque import hash_token, mint_id, mint_token
-from idp.domain.claims import LAB_SCOPES, SCOPE_CLAIMS, lab_claims, user_claims
-from idp.domain.client import AccessTokenFormat, Client
+from idp.domain.acr import ACR_LADDER
+from idp.domain.claims import JWT_LAB_BYTES, SCOPE_CLAIMS, EntitlementNamespace, user_claims
+from idp.domain.client import AccessTokenFormat, Client, Profile
 from idp.domain.grant import AccessToken, Grant
+from idp.domain.lab import LabMembership
+from idp.domain.lab_release import ENDING
+from idp.domain.lab_scope import is_about_labs, names_lab
+from idp.domain.release import Release, release
 from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import User
 from idp.protocol import access_token, id_token
 from idp.protocol.claims_request import matching, registered_wishes
+from idp.protocol.errors import InvalidGrant, InvalidScope
+from idp.protocol.lab_consent import meets_required_labs
 from idp.protocol.resource import check_granted, scope_for
 from idp.services.client_encryption import ClientEncryption
 from idp.services.resources import Resources
@@ -33,10 +39,6 @@ class TokenTimes:
     refresh_grace: timedelta
 
 
-# Claims about a user that an access token may hold.
-_RELEASED = ("labs", "groups", "labs_overflow")
-
-
 class TokenIssuer:
     """Makes access and ID tokens."""
 
@@ -50,12 +52,14 @@ class TokenIssuer:
         *,
         issuer: str,
         times: TokenTimes,
+        namespace: EntitlementNamespace | None,
     ) -> None:
         self._store = store
         self._signing_keys = signing_keys
         self._subjects = subjects
         self._resources = resources
         self._encryption = encryption
+        self._namespace = namespace
         self.issuer = issuer
         self.times = times
 
@@ -69,22 +73,40 @@ class TokenIssuer:
         return check_granted(requested, grant.resources, client, known, issuer=self.issuer)
 
     async def access_token(
-        self, client: Client, grant: Grant | None, scope: Sequence[str], *, audience: Sequence[str] = (), now: datetime
+        self,
+        client: Client,
+        grant: Grant | None,
+        scope: Sequence[str],
+        *,
+        audience: Sequence[str] = (),
+        held: Sequence[LabMembership] = (),
+        now: datetime,
     ) -> tuple[str, AccessToken]:
         """Return an access token and its row, for this server where there is no audience; labs are evaluated now.
 
         It is a JWT (RFC 9068), or opaque where the client registered that. Of the scope it has what means something to
-        its audience (RFC 8707 §2.2).
+        its audience (RFC 8707 §2.2), and of the labs that are named in it those that are told. `held` is what labs gave
+        to a client that acts for itself.
+
+        Raises:
+            InvalidScope: nothing is left of the scope that the user gave.
+            InvalidGrant: the user is in none of the labs any more that the client insists on.
         """
+        meant = scope
         if audience:
-            scope = scope_for(audience, scope, await self._resources.find_all(audience), issuer=self.issuer)
+            meant = scope_for(audience, scope, await self._resources.find_all(audience), issuer=self.issuer)
         audience = audience or (self.issuer,)
-        released: Mapping[str, Any] = {}
-        if grant is not None and not LAB_SCOPES.isdisjoint(scope):
-            released = lab_claims(await self._store.find_memberships(grant.user_id), client, scope, now=now)
-        row_scope = " ".join(scope)
+        if grant is not None:
+            held = await self._memberships(client, grant, scope)
+        released = self._release(client, grant, meant, held, now)
+        if grant is not None:
+            if not meets_required_labs(client, released.labs, held, acr=grant.acr, now=now):
+                raise InvalidGrant("The user is in no lab any more that the application is for.")
+            if not released.scope and all(map(names_lab, scope)):
+                raise InvalidScope(detail="nothing is left of the scope")
+        row_scope = " ".join(released.scope)
         jti = mint_id("t")
-        expires_at = now + self.times.access_token
+        expires_at = released.expires_at(now + self.times.access_token, now=now)
         if grant is not None:
             expires_at = min(expires_at, grant.expires_at)
         claims = access_token.access_token_claims(
@@ -96,7 +118,8 @@ class TokenIssuer:
             jti=jti,
             now=now,
             expires_at=expires_at,
-            released=released,
+            released=released.claims,
+            not_before=client.profile is Profile.WLCG,
             grant=grant,
         )
         if client.access_token_format is AccessTokenFormat.OPAQUE:
@@ -113,9 +136,37 @@ class TokenIssuer:
             expires_at=expires_at,
             grant_id=None if grant is None else grant.id,
             # What the token really says, which may be less than what was asked for.
-            claims={name: claims[name] for name in _RELEASED if name in claims},
+            claims=released.claims,
         )
         return token, row
+
+    async def _memberships(self, client: Client, grant: Grant, scope: Sequence[str]) -> Sequence[LabMembership]:
+        if client.require_lab is None and not any(map(is_about_labs, scope)):
+            return ()
+        return await self._store.find_memberships(grant.user_id)
+
+    def _release(
+        self,
+        client: Client,
+        grant: Grant | None,
+        scope: Sequence[str],
+        held: Sequence[LabMembership],
+        now: datetime,
+    ) -> Release:
+        """Return what a JWT tells about labs."""
+        return release(
+            client,
+            scope,
+            now=now,
+            memberships=held,
+            consent=None if grant is None else grant.labs,
+            # Labs gave a service what it has, however it proves itself.
+            acr=ACR_LADDER[-1] if grant is None else grant.acr,
+            allowed="*" if grant is None else None,
+            ending=ENDING,
+            namespace=self._namespace,
+            max_lab_bytes=JWT_LAB_BYTES,
+        )
 
     async def id_token(
         self,
@@ -132,7 +183,8 @@ class TokenIssuer:
     ) -> str:
         """Return an ID token with the hashes of what it goes with (OpenID Connect Core §3.1.3.3, §3.3.2.11).
 
-        It holds the claims of `scope`, and those that were asked for one by one (§5.5); never any about labs.
+        It holds the claims of `scope`, and those that were asked for one by one (§5.5). About labs it tells only clients
+        that registered for it: others put it into addresses, and so into logs.
 
         Raises:
             ServerError: it has to be encrypted, and the client's keys cannot be had.
@@ -140,6 +192,12 @@ class TokenIssuer:
         released = user_claims(user, scope) if scope else {}
         if wishes := registered_wishes(grant.claims.get("id_token", {}), client.scopes):
             released |= matching(user_claims(user, SCOPE_CLAIMS), wishes)
+        expires_at = now + self.times.id_token
+        if client.id_token_lab_claims or client.profile is Profile.WLCG:
+            granted = grant.scope.split()
+            labs = self._release(client, grant, granted, await self._memberships(client, grant, granted), now)
+            released |= labs.claims
+            expires_at = labs.expires_at(expires_at, now=now)
         unsigned = client.id_token_signed_response_alg == id_token.UNSIGNED
         parts = {"at_hash": access_token, "c_hash": code, "s_hash": state}
         hashes = {
@@ -153,8 +211,8 @@ class TokenIssuer:
             issuer=self.issuer,
             sub=self._subjects.of(client, grant.user_id),
             sid=None if grant.session_id is None else self._subjects.sid(client, grant.session_id),
-            ttl=self.times.id_token,
             now=now,
+            expires_at=expires_at,
             hashes=hashes,
             released=released,
             with_nonce=with_nonce,

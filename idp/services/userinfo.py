@@ -1,19 +1,23 @@
 """UserInfo (OpenID Connect Core §5.3): claims as they are now, never as they were when the token was issued."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from idp.crypto.jose import unsecured
 from idp.crypto.opaque import hash_token
-from idp.domain.claims import LAB_SCOPES, SCOPE_CLAIMS, lab_claims, user_claims
+from idp.domain.claims import SCOPE_CLAIMS, USERINFO_LAB_BYTES, EntitlementNamespace, user_claims
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.grant import Grant
+from idp.domain.lab_scope import LAB_SCOPES, is_about_labs
+from idp.domain.release import release
 from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import User
 from idp.protocol.claims_request import matching, registered_wishes
 from idp.protocol.errors import InvalidToken
 from idp.protocol.id_token import UNSIGNED
+from idp.protocol.scope import still_registered
 from idp.protocol.userinfo import check_userinfo_token, userinfo
 from idp.services.client_encryption import ClientEncryption
 from idp.services.clients import Clients
@@ -37,6 +41,7 @@ class UserInfo:
         clock: Clock,
         *,
         issuer: str,
+        namespace: EntitlementNamespace | None,
     ) -> None:
         self._store = store
         self._clients = clients
@@ -45,6 +50,7 @@ class UserInfo:
         self._encryption = encryption
         self._clock = clock
         self._issuer = issuer
+        self._namespace = namespace
 
     async def read(self, token: str) -> dict[str, Any] | str:
         """Return the response for a bearer token: JSON, or a JWT where the client registered for that (§5.3.2).
@@ -61,20 +67,27 @@ class UserInfo:
         client = await self._clients.find(row.client_id)
         if client is None:
             raise InvalidToken
-        registered = client.scopes
-        scope = [token for token in row.scope.split() if token in registered]
-        claims = await self._claims(client, grant, user, scope)
+        claims = await self._claims(client, grant, user, still_registered(client, row.scope.split()))
         answer = userinfo(self._subjects.of(client, user.id), claims)
         return await self._render(client, answer)
 
-    async def _claims(self, client: Client, grant: Grant, user: User, scope: list[str]) -> dict[str, Any]:
-        claims = user_claims(user, scope)
-        if wishes := registered_wishes(grant.claims.get("userinfo", {}), client.scopes):
-            claims |= matching(user_claims(user, SCOPE_CLAIMS), wishes)
-        labs = LAB_SCOPES.intersection({*scope, *wishes})
-        if labs:
-            claims |= lab_claims(await self._store.find_memberships(user.id), client, labs, now=self._clock())
-        return claims
+    async def _claims(self, client: Client, grant: Grant, user: User, scope: Sequence[str]) -> Mapping[str, Any]:
+        wishes = registered_wishes(grant.claims.get("userinfo", {}), client.scopes)
+        asked = (*scope, *(name for name in wishes if name in LAB_SCOPES and name not in scope))
+        released = release(
+            client,
+            asked,
+            now=self._clock(),
+            user=user,
+            memberships=await self._store.find_memberships(user.id) if any(map(is_about_labs, asked)) else (),
+            consent=grant.labs,
+            acr=grant.acr,
+            namespace=self._namespace,
+            max_lab_bytes=USERINFO_LAB_BYTES,
+        )
+        if not wishes:
+            return released.claims
+        return {**released.claims, **matching(user_claims(user, SCOPE_CLAIMS), wishes)}
 
     async def _render(self, client: Client, answer: dict[str, Any]) -> dict[str, Any] | str:
         alg = client.userinfo_signed_response_alg

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import Column, ForeignKey, Index, String, Table
 
 from idp.domain.consent import Consent
-from idp.store.columns import Instant, TupleOf, metadata
+from idp.store.columns import Document, Instant, TupleOf, metadata
 from idp.store.mapping import Mapping
 from idp.store.repository import Repository
 
@@ -17,6 +17,7 @@ consents = Table(
     Column("scopes", TupleOf(), nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
+    Column("labs", Document),
 )
 Index(None, consents.c.client_id)
 

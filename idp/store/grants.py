@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, and_, func, select, update
 
 from idp.domain.client import Client
+from idp.domain.consent import LabConsent, narrowed
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.user import User
 from idp.store.clients import CLIENTS, clients
@@ -33,6 +34,7 @@ grants = Table(
     Column("nonce", Text),
     Column("claims", Document, nullable=False, server_default="{}"),
     Column("resources", TupleOf(), nullable=False, server_default="[]"),
+    Column("labs", Document),
     Column("offline", Boolean, nullable=False),
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
@@ -214,6 +216,13 @@ class Grants(Repository[Grant]):
         query = query.where(grants.c.user_id == user_id).group_by(grants.c.client_id)
         rows = await self.connection.execute(query)
         return {client_id: max(granted, issued or granted) for client_id, granted, issued in rows}
+
+    async def narrow_labs(self, user_id: str, client_id: str, consent: LabConsent) -> None:
+        """Take from what a user gave a client before all that a later consent keeps back about labs."""
+        query = self._select().where(grants.c.user_id == user_id, grants.c.client_id == client_id)
+        for grant in await self._many(query.where(grants.c.revoked_at.is_(None)).with_for_update(key_share=True)):
+            if grant.labs is not None:
+                await self.save(replace(grant, labs=narrowed(grant.labs, consent)))
 
 
 class AuthorizationCodes(Repository[AuthorizationCode]):

@@ -5,9 +5,11 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.domain.claims import SCOPE_CLAIMS, SCOPE_OF_CLAIM, lab_claims, user_claims
-from idp.services.consent import ConsentChanged, ConsentPage
-from idp.web.application import claim_of, describe, host_of, resource_of, title_of
+from idp.domain.claims import SCOPE_CLAIMS, user_claims
+from idp.domain.lab_scope import LAB_SCOPES, is_about_labs
+from idp.protocol.parameters import Parameters
+from idp.services.consent import ConsentChanged, ConsentPage, Decision
+from idp.web.application import claim_of, describe, host_of, resource_of, scope_of, title_of
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
@@ -17,6 +19,9 @@ from idp.web.services import Services, find_accounts
 
 _CHANGED = "Something changed while this page was open. Please look at it again before you decide."
 _NOTHING = "Nothing is on file"
+_LAB = "lab."
+# One for each lab that somebody is in, which may be hundreds.
+_MAX_FIELDS = 2000
 
 
 @page
@@ -27,12 +32,11 @@ async def consent(request: Request[Services]) -> Response:
     accounts = await find_accounts(request)
     status = 200
     if request.method == "POST" and accounts.all:
-        form = await read_form(request)
+        form = await read_form(request, max_fields=_MAX_FIELDS)
         form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-            mark, allowed = form.get("mark") or "", form.get("decision") == "allow"
-            return proceed(request, await state["consents"].decide(handle, accounts, mark=mark, allowed=allowed))
+            return proceed(request, await state["consents"].decide(handle, accounts, _decision(form)))
         except StaleForm:
             status = 403
         except ConsentChanged:
@@ -54,36 +58,43 @@ async def consent(request: Request[Services]) -> Response:
         host=host_of(shown.request.redirect_uri.uri),
         user_label=shown.signed_in.user.label,
         switch_account_url=f"/select-account?{query}",
-        items=[_item(token, shown, request) for token in shown.tokens],
+        items=[_item(token, shown) for token in shown.tokens if scope_of(token) not in LAB_SCOPES],
+        labs=shown.labs,
+        lab_scopes=list(dict.fromkeys(filter(is_about_labs, (*shown.request.scope, *map(scope_of, shown.tokens))))),
+        later_labs=shown.later_labs,
     )
     state["cookies"].set_form(response, fresh)
     return response
 
 
-def _item(token: str, shown: ConsentPage, request: Request[Services]) -> tuple[str, str, str, bool]:
+def _decision(form: Parameters) -> Decision:
+    return Decision(
+        mark=form.get("mark") or "",
+        allowed=form.get("decision") == "allow",
+        labs=frozenset(name.removeprefix(_LAB) for name in form.values if name.startswith(_LAB)),
+        later_labs=form.get("later_labs") is not None,
+    )
+
+
+def _item(token: str, shown: ConsentPage) -> tuple[str, str, str, bool]:
     """Return title, actual value, technical name, and whether it was agreed to before."""
     given = token in shown.given
     if (audience := resource_of(token)) is not None:
         name = shown.resources[audience].name if audience in shown.resources else audience
         return f"Act for you at {name}", audience, host_of(audience), given
     claim = claim_of(token)
-    scope = token if claim is None else SCOPE_OF_CLAIM[claim]
-    return title_of(token), _value(scope, claim, shown, request), claim or token, given
+    return title_of(token), _value(scope_of(token), claim, shown), claim or token, given
 
 
-def _value(scope: str, claim: str | None, shown: ConsentPage, request: Request[Services]) -> str:
-    user, client = shown.signed_in.user, shown.request.client
+def _value(scope: str, claim: str | None, shown: ConsentPage) -> str:
     if scope == "openid":
         return "An identifier of your account"
     if scope == "offline_access":
         return "Even when you are away"
-    if scope in {"labs", "groups"}:
-        released = lab_claims(shown.memberships, client, [scope], now=request.state["clock"]())
-        held = released.get("groups") or [f"{lab['name']} ({lab['role']})" for lab in released.get("labs", ())]
-        return ", ".join(held) or "You are in no lab that this application may see"
     if scope not in SCOPE_CLAIMS:
         return ""
-    claims = {name: value for name, value in user_claims(user, [scope]).items() if claim in {None, name}}
+    held = user_claims(shown.signed_in.user, [scope])
+    claims = {name: value for name, value in held.items() if claim in {None, name}}
     texts = [str(value) for value in claims.values() if isinstance(value, str)]
     texts += [str(part) for value in claims.values() if isinstance(value, dict) for part in value.values()]
     return " · ".join(texts) or _NOTHING

@@ -1,5 +1,6 @@
-"""Reading queries and forms strictly: UTF-8, one content type, a bounded number of fields."""
+"""Reading queries and forms strictly: UTF-8, the right content type, a bounded number of fields."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -8,9 +9,11 @@ from starlette.requests import Request
 
 from idp.protocol.errors import InvalidRequest
 from idp.protocol.parameters import Parameters, parse_parameters
+from idp.store.columns import storable
 
 _MAX_FIELDS = 200
 _FORM = "application/x-www-form-urlencoded"
+_UPLOAD = "multipart/form-data"
 _REMEMBERED = "idp.parameters"
 
 
@@ -24,7 +27,7 @@ def read_query(request: Request[Any]) -> Parameters:
     return remember_parameters(request, _parse(raw))
 
 
-async def read_form(request: Request[Any]) -> Parameters:
+async def read_form(request: Request[Any], *, max_fields: int = _MAX_FIELDS) -> Parameters:
     """Return the parameters of a form body.
 
     Raises:
@@ -33,7 +36,43 @@ async def read_form(request: Request[Any]) -> Parameters:
     content_type = request.headers.get("content-type", _FORM if request.headers.get("content-length") == "0" else "")
     if content_type.partition(";")[0].strip().lower() != _FORM:
         raise InvalidRequest("The body must be application/x-www-form-urlencoded.")
-    return remember_parameters(request, _parse(await read_body(request)))
+    return remember_parameters(request, _parse(await read_body(request), max_fields))
+
+
+async def read_upload(request: Request[Any]) -> tuple[Parameters, bytes]:
+    """Return the fields of a form that may bring a file along, and that file, empty where none was chosen (RFC 7578).
+
+    Raises:
+        InvalidRequest: the content type is another one, it is malformed, not UTF-8, or brings several files.
+        HTTPException: 413, it is larger than the server accepts.
+    """
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _UPLOAD:
+        raise InvalidRequest("The body must be multipart/form-data.")
+    # Loaded with the first upload.
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    body = await read_body(request)
+
+    async def stream() -> AsyncGenerator[bytes, None]:
+        yield body
+
+    try:
+        parser = MultiPartParser(
+            request.headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=len(body)
+        )
+        fields = await parser.parse()
+    except (MultiPartException, ValueError) as error:
+        raise InvalidRequest("The form is malformed.", detail=type(error).__name__) from None
+    try:
+        files = [value for _, value in fields.multi_items() if not isinstance(value, str)]
+        file = await files[0].read() if files else b""
+    finally:
+        await fields.close()
+    texts = [(name, value) for name, value in fields.multi_items() if isinstance(value, str)]
+    if not all(storable(name) and storable(value) for name, value in texts):
+        # The request may claim another charset than the one that our pages are in.
+        raise InvalidRequest("The parameters are not valid UTF-8, or hold a NUL character.")
+    return parse_parameters(texts), file
 
 
 def remember_parameters(request: Request[Any], params: Parameters) -> Parameters:
@@ -77,14 +116,14 @@ def _unquote(text: str) -> str:
     return unquote_plus(text, errors="strict") if "%" in text or "+" in text else text
 
 
-def _parse(raw: bytes) -> Parameters:
+def _parse(raw: bytes, max_fields: int = _MAX_FIELDS) -> Parameters:
     try:
         # Bytes beyond ASCII may stand unencoded in a body, and are judged as UTF-8 like the encoded ones.
-        fields = raw.decode("utf-8").split("&", _MAX_FIELDS)
+        fields = raw.decode("utf-8").split("&", max_fields)
         pairs = [_pair(field) for field in fields if field]
     except ValueError as error:
         raise InvalidRequest("The parameters are not valid UTF-8.") from error
-    if len(fields) > _MAX_FIELDS:
+    if len(fields) > max_fields:
         raise InvalidRequest("There are too many parameters.")
     if any("\x00" in name or "\x00" in value for name, value in pairs):
         raise InvalidRequest("A parameter holds a NUL character.")
