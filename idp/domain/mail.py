@@ -1,0 +1,28 @@
+"""Mail that people are sent."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from idp.domain.outbox import Owed
+
+
+class MailPurpose(StrEnum):
+    """Why a mail is sent; each has its templates in templates/email/."""
+
+    INVITATION = "invitation"
+    MEMBERSHIP_ENDS = "membership_ends"
+    LAB_MEMBERSHIP_ENDS = "lab_membership_ends"
+    JOIN_REQUEST = "join_request"
+    JOIN_REQUEST_DECIDED = "join_request_decided"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail(Owed):
+    """One mail to one person; `delivered_at` is when a mail server took it.
+
+    `sealed` holds recipient, subject and both texts encrypted, with the id as associated data: they may hold links
+    that act for whoever opens them. Nothing of it is left once the mail was taken or given up.
+    """
+
+    purpose: MailPurpose
+    sealed: bytes

@@ -1,0 +1,118 @@
+"""What mails say: every purpose has its texts, and what others chose stays text on its own line."""
+
+import re
+from datetime import UTC, datetime
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+from jinja2 import UndefinedError
+
+from idp.domain.lab import LabRole
+from idp.domain.mail import MailPurpose
+from idp.mail.templates import MailTemplates
+from idp.resources import templates_dir
+
+URL = "https://id.example.org/invitations/a-secret"
+AT = datetime(2026, 3, 12, 10, 5, tzinfo=UTC)
+EVIL = "<script>x</script>\r\nBcc: everybody@example.org\n\u202egnp.exe\x1b[2J"
+FLAT = "<script>x</script> Bcc: everybody@example.org gnp.exe [2J"
+CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
+    MailPurpose.INVITATION: {
+        "lab_name": "Biology",
+        "inviter": "Ada",
+        "role": LabRole.MEMBER,
+        "url": URL,
+        "expires_at": AT,
+        "ends_at": AT,
+    },
+    MailPurpose.MEMBERSHIP_ENDS: {"lab_name": "Biology", "role": LabRole.VIEWER, "ends_at": AT, "url": URL},
+    MailPurpose.LAB_MEMBERSHIP_ENDS: {"lab_name": "Biology", "member": "Ada", "ends_at": AT, "url": URL},
+    MailPurpose.JOIN_REQUEST: {"lab_name": "Biology", "person": "Ada", "message": "Hi,\nlet me in.", "url": URL},
+    MailPurpose.JOIN_REQUEST_DECIDED: {"lab_name": "Biology", "accepted": True, "url": URL},
+}
+VARIANTS = [
+    *CONTEXTS.items(),
+    (MailPurpose.INVITATION, {**CONTEXTS[MailPurpose.INVITATION], "ends_at": None}),
+    (MailPurpose.JOIN_REQUEST, {**CONTEXTS[MailPurpose.JOIN_REQUEST], "message": None}),
+    (MailPurpose.JOIN_REQUEST_DECIDED, {**CONTEXTS[MailPurpose.JOIN_REQUEST_DECIDED], "accepted": False}),
+]
+TEMPLATES = MailTemplates(templates_dir(), service_name="Lab ID", issuer="https://id.example.org")
+
+every_variant = pytest.mark.parametrize(("purpose", "context"), VARIANTS)
+
+
+class _Elements(HTMLParser):
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_every_purpose_has_its_texts_and_every_text_its_purpose() -> None:
+    names = {path.name for path in (templates_dir() / "email").iterdir()} - {"layout.txt", "layout.html"}
+    assert names == {f"{purpose}.{kind}" for purpose in MailPurpose for kind in ("txt", "html")}
+    assert CONTEXTS.keys() == set(MailPurpose)
+
+
+@every_variant
+def test_text_and_html_say_the_same_and_lead_to_the_same_place(purpose: MailPurpose, context: dict[str, Any]) -> None:
+    content = TEMPLATES.render(purpose, context)
+    page = _Elements(content.html)
+
+    assert "Biology" in content.subject
+    assert content.text.startswith("Hello,\n\n")
+    assert "\n\n\n" not in content.text
+    assert f"\n{URL}\n" in content.text
+    links = {attributes["href"] for tag, attributes in page.elements if tag == "a"}
+    assert links == {URL, "https://id.example.org"}
+    for value in ("Biology", "Ada", "would be: member", "role: viewer", "let me in.", "12 March 2026, 10:05 UTC"):
+        assert (value in content.text) == (value in page.text), value
+    for text in (content.text, page.text):
+        assert "None" not in text
+        assert not re.search(r"[.:][A-Z]", text), "a space is missing"
+
+
+@every_variant
+def test_html_needs_nothing_from_elsewhere_and_no_style_sheet(purpose: MailPurpose, context: dict[str, Any]) -> None:
+    page = _Elements(TEMPLATES.render(purpose, context).html)
+    assert not {tag for tag, _ in page.elements} & {"img", "style", "link", "script", "form", "iframe"}
+    assert not [attributes for _, attributes in page.elements if attributes.keys() & {"src", "class", "onclick"}]
+    assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.elements
+
+
+@pytest.mark.parametrize("purpose", MailPurpose)
+def test_a_name_that_others_chose_is_text_on_one_line(purpose: MailPurpose) -> None:
+    chosen = {name: EVIL for name in ("lab_name", "inviter", "member", "person") if name in CONTEXTS[purpose]}
+    content = TEMPLATES.render(purpose, {**CONTEXTS[purpose], **chosen})
+
+    assert FLAT in content.subject
+    assert content.subject.isprintable()
+    assert FLAT in content.text
+    assert FLAT in _Elements(content.html).text
+    assert "<script" not in content.html
+    assert not re.search(r"^Bcc", content.text, re.M)
+
+
+def test_a_persons_own_words_keep_their_lines_and_are_set_off() -> None:
+    message = f"Dear all,\n\nhttps://id.example.org\n-- \n{EVIL}"
+    context = {**CONTEXTS[MailPurpose.JOIN_REQUEST], "message": message}
+    content = TEMPLATES.render(MailPurpose.JOIN_REQUEST, context)
+    assert "> Dear all,\n> \n> https://id.example.org\n> --\n> <script>x</script>\n> Bcc: everybody" in content.text
+    assert "Dear all,\n\nhttps://id.example.org" in _Elements(content.html).text
+    assert not {"\x1b", "\u202e"} & set(content.text + content.html)
+
+
+@pytest.mark.parametrize(
+    ("purpose", "name"), [(purpose, name) for purpose, context in CONTEXTS.items() for name in context]
+)
+def test_a_name_that_is_missing_is_an_error_and_no_gap(purpose: MailPurpose, name: str) -> None:
+    with pytest.raises(UndefinedError):
+        TEMPLATES.render(purpose, {key: value for key, value in CONTEXTS[purpose].items() if key != name})
