@@ -1,15 +1,20 @@
 """`idp client`: applications and services."""
 
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from idp.cli.run import ACTOR, Json, echo_json, group, over_store, refuse
+from idp.cli.run import ACTOR, Json, Person, echo_json, group, over_store, refuse
 from idp.domain.client import ApplicationType, Client, ClientAuthMethod, GrantType
 
 if TYPE_CHECKING:
     from idp.app import Opened
+    from idp.domain.lab import LabMembership
+    from idp.services.claims_preview import Preview
 
 app = group("Applications and services.")
 
@@ -88,20 +93,55 @@ def rotate_secret(
 
 @app.command()
 def show(client_id: _Id, as_json: Json = False) -> None:
-    """Show a client's settings, as an apply file writes them."""
+    """Show a client's settings and what labs give to it, as an apply file writes them."""
     import yaml
 
     from idp.services.export import client_document, plain
 
-    async def run(opened: "Opened") -> Client:
-        return await _get(opened, client_id)
+    async def run(opened: "Opened") -> "tuple[Client, Sequence[LabMembership]]":
+        async with opened.store.read() as tx:
+            return await _get(opened, client_id), await tx.lab_grants.of_client(client_id)
 
-    client = over_store(run)
-    document = plain(client_document(client))
+    client, held = over_store(run)
+    document = plain(client_document(client, [(each.membership, each.lab) for each in held]))
     if as_json:
         echo_json({**document, "secrets": [{"expires_at": secret.expires_at} for secret in client.secrets]})
     else:
         typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+
+
+@app.command()
+def preview(
+    client_id: _Id,
+    user: Person,
+    scope: Annotated[str, typer.Option(help="What the client would ask for, in quotes.")],
+    acr: Annotated[str, typer.Option(help="How the person would have signed in: 1, or 2 for two factors.")] = "1",
+    as_json: Json = False,
+) -> None:
+    """Show what a client would be told about somebody, and why each claim and lab is there or not; mints nothing."""
+
+    async def run(opened: "Opened") -> "Preview":
+        from idp.app import entitlement_namespace
+        from idp.services.claims_preview import ClaimsPreview
+        from idp.services.lab_permissions import OPERATOR
+
+        service = ClaimsPreview(opened.store, opened.clock, namespace=entitlement_namespace(opened.settings))
+        return await service.of(OPERATOR, client_id, user, scope, acr=acr)
+
+    found = over_store(run)
+    if as_json:
+        echo_json(asdict(found))
+        return
+    typer.echo(f"scope: {' '.join(found.scope) or 'nothing is left of it: invalid_scope'}")
+    typer.echo(f"consent: {found.consent.replace('_', ' ')}")
+    for title, told in (
+        ("userinfo", found.userinfo),
+        ("access token", found.access_token),
+        ("ID token", found.id_token),
+    ):
+        typer.echo(f"{title}: {json.dumps(told, ensure_ascii=False)}")
+    for name, reason in (*found.labs.items(), *found.claims.items()):
+        typer.echo(f"  {name}: {reason.replace('_', ' ')}")
 
 
 async def _get(opened: "Opened", client_id: str) -> Client:

@@ -5,12 +5,14 @@ import json
 import secrets
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     from idp.app import Opened
+    from idp.services.paging import Page
 
 T = TypeVar("T")
 
@@ -19,6 +21,8 @@ CANNOT_START = 3
 ACTOR = "cli"
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LabSlug = Annotated[str, typer.Argument(metavar="LAB", help="Slug of the lab.")]
+Person = Annotated[str, typer.Argument(metavar="USER", help="E-mail address, user name or id.")]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from standard input.")]
 
 
@@ -73,6 +77,7 @@ def describe(error: Exception) -> tuple[int, str] | None:
     from idp.services.apply_file import ApplyRefused
     from idp.services.input import InputRefused
     from idp.services.installation import WrongKey
+    from idp.services.lab_permissions import Forbidden
     from idp.services.signing_keys import KeyNotReady
     from idp.settings import SettingsError
     from idp.store.errors import SchemaError, StoreError, Unavailable
@@ -83,7 +88,7 @@ def describe(error: Exception) -> tuple[int, str] | None:
         return CANNOT_START, str(error)
     if isinstance(error, OSError):
         return CANNOT_START, f"{error.filename or 'the system'}: {error.strerror or error}"
-    if isinstance(error, StoreError | InputRefused | ApplyRefused | KeyNotReady):
+    if isinstance(error, StoreError | InputRefused | ApplyRefused | KeyNotReady | Forbidden):
         return FAILED, str(error)
     if isinstance(error, HashingBusy):
         return FAILED, "too many passwords wait to be hashed: try again"
@@ -93,6 +98,21 @@ def describe(error: Exception) -> tuple[int, str] | None:
 def echo_json(value: Any) -> None:
     """Print a value as JSON."""
     typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+async def every(page: "Callable[[str | None], Awaitable[Page[T]]]") -> list[T]:
+    """Return the items of all pages of a list; `page` fetches the one behind a cursor."""
+    fetched = await page(None)
+    found = [*fetched.items]
+    while fetched.next is not None:
+        fetched = await page(fetched.next)
+        found += fetched.items
+    return found
+
+
+def until(moment: datetime | None) -> str:
+    """Return how an end is told: nothing where there is none."""
+    return "" if moment is None else f" until {moment:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def choose_password(*, from_stdin: bool) -> tuple[str, bool]:

@@ -50,6 +50,8 @@ async def _prepare(
     if not (is_loopback(settings.issuer) or settings.trusted_proxies) and settings.listen_host in _LOOPBACK_HOSTS:
         # Whoever comes from outside comes through a proxy here, and all would count as this machine: nobody limited.
         _log.warning("proxy.not_trusted", listen_host=settings.listen_host)
+    if settings.smtp_url is None and not is_loopback(settings.issuer):
+        _log.warning("mail.not_configured")
     sockets = [held.enter_context(_listen(settings.listen_host, settings.listen_port, "--port"))]
     if demo_rp_port is not None:
         sockets.append(held.enter_context(_listen("127.0.0.1", demo_rp_port, "--rp-port")))

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from idp.domain.client import Client, ClientAuthMethod
+from idp.domain.lab_scope import names_lab, parse_lab_scope
 from idp.protocol.parameters import Parameters
 from idp.protocol.redirect_uri import closest, differences
 
@@ -69,7 +70,6 @@ JWTS = ("request", "id_token_hint", "client_assertion", "software_statement")
 
 _MAX_VALUE_CHARS = 500
 _MAX_VALUES = 20
-_LAB_SCOPE = "lab:"
 _LAB_ERRORS = frozenset({"invalid_scope", "access_denied"})
 _LAB_CAUSE = (
     "A lab that the scope names was not given. It does not exist, is not open to this application, or the person does "
@@ -165,7 +165,7 @@ def cause_of(error: str, description: str, detail: str, params: Parameters) -> C
     if error == "invalid_target":
         # Which APIs there are is nobody's business who has none of their scopes.
         return Cause(public=description, operator=operator)
-    labs = any(token.startswith(_LAB_SCOPE) for token in (params.get("scope") or "").split(" "))
+    labs = any(map(names_lab, (params.get("scope") or "").split(" ")))
     return Cause(public=_LAB_CAUSE if labs and error in _LAB_ERRORS else operator, operator=operator)
 
 
@@ -278,8 +278,19 @@ def _post_logout_redirect_uri(asked: _Asked) -> Comparison | None:
 
 
 def _scope(asked: _Asked) -> Comparison | None:
-    fits = set((asked.params.get("scope") or "").split()) <= set(asked.client.scopes)
-    return asked.differs("scope", "scope", [asked.client.scope], fits=fits)
+    client, sent = asked.client, (asked.params.get("scope") or "").split()
+    # A lab is no registered scope: the client may see it, and so ask for it.
+    labs = [f"lab:{slug}" for slug in client.allowed_labs if client.allowed_labs != "*"]
+    seen = [token for token in sent if names_lab(token) and _is_seen(client, token)]
+    registered = dict.fromkeys((*client.scopes, *labs, *seen))
+    return asked.differs("scope", "scope", [" ".join(registered)], fits=set(sent) <= set(registered))
+
+
+def _is_seen(client: Client, token: str) -> bool:
+    try:
+        return client.may_see(parse_lab_scope(token).slug)
+    except ValueError:
+        return False
 
 
 def _response_type(asked: _Asked) -> Comparison | None:

@@ -1,13 +1,15 @@
 """The applications that somebody uses: what each may have, since when, and taking it away again."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from idp.domain.audit import AuditAction
 from idp.domain.client import Client
 from idp.domain.clock import Clock
+from idp.domain.consent import DECLINED, LATER, LabConsent, role_given
+from idp.domain.lab import LabMembership, LabRole, LabStatus
 from idp.services.audit import audit_event
 from idp.store.errors import NotFound
 from idp.store.store import Store
@@ -17,12 +19,23 @@ from idp.store.store import Store
 class Application:
     """An application that may learn something about a user.
 
-    `tokens` are what the user agreed to, as on the consent page, and what the application's live grants hold.
+    `tokens` are what the user agreed to, as on the consent page, and what the application's live grants hold. `labs` is
+    what they said about labs, None where they were not asked.
     """
 
     client: Client
     tokens: tuple[str, ...]
     since: datetime
+    labs: LabConsent | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedLabs:
+    """What an application may learn of a user's labs: each with whether it may be told; and so for later ones."""
+
+    client: Client
+    labs: tuple[tuple[LabMembership, bool], ...]
+    later_labs: bool
 
 
 class Applications:
@@ -38,13 +51,14 @@ class Applications:
             consents = await tx.consents.of_user(user_id)
             given = await tx.grants.given_by(user_id, now=self._clock())
         held = {item.client_id: (item.scopes, item.since) for item in given}
+        labs = {consent.client_id: consent.labs for consent in consents}
         for consent in consents:
             scopes, since = held.get(consent.client_id, ((), consent.created_at))
             tokens = tuple(dict.fromkeys((*consent.scopes, *scopes)))
             held[consent.client_id] = (tokens, min(since, consent.created_at))
         clients = await asyncio.gather(*map(self._store.find_client, held))
         found = [
-            Application(client=client, tokens=tokens, since=since)
+            Application(client=client, tokens=tokens, since=since, labs=labs.get(client.client_id))
             for client, (tokens, since) in zip(clients, held.values(), strict=True)
             # One that was deleted a moment ago took all of this with it.
             if client is not None
@@ -55,6 +69,50 @@ class Applications:
         """Return by client_id when each was last given anything for the user, as far as that is still known."""
         async with self._store.read() as tx:
             return await tx.grants.last_used(user_id)
+
+    async def labs(self, user_id: str, client_id: str) -> SharedLabs | None:
+        """Return what an application may learn of the labs that a user is in now; None where they were not asked."""
+        async with self._store.read() as tx:
+            client = await tx.clients.find(client_id)
+            consent = await tx.consents.find(user_id, client_id)
+            held = await tx.memberships.of_user(user_id)
+        if client is None or consent is None or consent.labs is None:
+            return None
+        shared = [(each, role_given(consent.labs, each.lab.slug) is not None) for each in self._seen(client, held)]
+        return SharedLabs(client=client, labs=tuple(shared), later_labs=LATER in consent.labs)
+
+    async def share_labs(self, user_id: str, client_id: str, slugs: Collection[str], *, later_labs: bool) -> None:
+        """Let an application learn of these of a user's labs, and of no others.
+
+        What is kept back is told no more at once; what is added is told from the next sign-in on.
+        Nothing happens where the user was not asked before.
+        """
+        async with self._store.write() as tx:
+            try:
+                await tx.users.lock(user_id)
+            except NotFound:
+                return
+            client, consent = await tx.clients.find(client_id), await tx.consents.find(user_id, client_id)
+            if client is None or consent is None or consent.labs is None:
+                return
+            now = self._clock()
+            labs = dict(consent.labs)
+            labs.pop(LATER, None)
+            for each in self._seen(client, await tx.memberships.of_user(user_id)):
+                labs[each.lab.slug] = each.membership.role.value if each.lab.slug in slugs else DECLINED
+            labs |= {LATER: LabRole.ADMIN.value} if later_labs else {}
+            await tx.consents.save(replace(consent, labs=labs, updated_at=now))
+            await tx.grants.narrow_labs(user_id, client_id, labs)
+            event = audit_event(AuditAction.CONSENT_CHANGED, actor=user_id, target=client_id, now=now, labs=labs)
+            await tx.audit_events.add(event)
+
+    def _seen(self, client: Client, held: Iterable[LabMembership]) -> list[LabMembership]:
+        now = self._clock()
+        return [
+            each
+            for each in held
+            if each.membership.valid(now=now) and each.lab.status is LabStatus.ACTIVE and client.may_see(each.lab.slug)
+        ]
 
     async def withdraw(self, user_id: str, client_id: str) -> None:
         """Forget what the user agreed to, and revoke all that the application was given, offline or not.

@@ -10,6 +10,7 @@ from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction, AuditEvent
 from idp.domain.clock import Clock
 from idp.domain.lab import Lab, Membership
+from idp.domain.lab_grant import LabGrant
 from idp.domain.user import User
 from idp.services.accounts import password_credential, password_fault, save_user
 from idp.services.apply_file import ApplyFile, ApplyRefused, Entry
@@ -105,10 +106,11 @@ class Apply:
             await repository.save(step.after)
         elif isinstance(step.before, Lab):
             await tx.labs.bury(step.before, now=now)
-        elif isinstance(step.before, Membership):
-            await tx.memberships.delete(step.before.lab_id, step.before.user_id)
         else:
-            await repository.delete(step.change.key)
+            await repository.delete(*(getattr(step.before, name) for name in repository.mapping.key))
+        if isinstance(step.after, Membership):
+            # Whoever asked for it need not wait for an answer any more.
+            await tx.join_requests.delete(step.after.lab_id, step.after.user_id)
         if step.entry is not None:
             key = _entry_key(step.entry)
             if key not in hashes:
@@ -136,15 +138,24 @@ _VERBS = {ChangeKind.CREATED: "created", ChangeKind.CHANGED: "updated", ChangeKi
 
 def _event(step: Step, now: datetime) -> AuditEvent:
     value = step.after or step.before
-    # Clients and resources are known by what the diff calls them.
-    target = value.user_id if isinstance(value, Membership) else getattr(value, "id", step.change.key)
     detail: dict[str, Any] = {"fields": sorted(step.change.fields)} if step.change.fields else {}
-    if isinstance(value, Membership):
+    if isinstance(value, Membership | LabGrant):
         detail |= {"lab": value.lab_id, "role": str(value.role)}
     if isinstance(value, User) and (step.before is None or step.before.roles != value.roles):
         detail["roles"] = [str(role) for role in value.roles]
     action = AuditAction(f"{step.change.noun}.{_VERBS[step.change.kind]}")
-    return audit_event(action, actor=ACTOR, target=target, now=now, **detail)
+    return audit_event(action, actor=ACTOR, target=_target(value, step.change.key), now=now, **detail)
+
+
+def _target(value: Any, key: str) -> str:
+    match value:
+        case Membership():
+            return value.user_id
+        case LabGrant():
+            return value.client_id
+    # Clients and resources are known by what the diff calls them.
+    target: str = getattr(value, "id", key)
+    return target
 
 
 def _entry_key(entry: Entry[Any]) -> str:

@@ -1,7 +1,8 @@
 """What applying files would change: files and store compared, section by section, and the diff that shows it.
 
 Labs, memberships, clients and resources are declared whole: what is absent is at its default. Of users only what is
-written is touched, and passwords count on creation only. Sections that stand in no file are left alone.
+written is touched, and passwords count on creation only. Sections that stand in no file are left alone, and so are the
+lab grants of a client that says nothing of them.
 """
 
 import json
@@ -13,13 +14,22 @@ from typing import Any
 
 from idp.domain.client import Client, ClientAuthMethod, ClientSecret
 from idp.domain.lab import Lab, ManagedBy, Membership
+from idp.domain.lab_grant import LabGrant
 from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.accounts import is_super_admin
 from idp.services.apply_file import ApplyFile, Entry, Fault
 from idp.services.client_input import SECRETLESS, ClientInput
 from idp.services.clients import make_secret, secret_hash
-from idp.services.export import client_document, lab_document, membership_document, resource_document, user_document
+from idp.services.export import (
+    client_document,
+    lab_document,
+    lab_grant_document,
+    membership_document,
+    resource_document,
+    user_document,
+)
+from idp.services.input import InputRefused
 from idp.services.installation import DataKeys
 from idp.store.store import Transaction
 
@@ -72,6 +82,7 @@ class State:
     users: dict[str, User]
     memberships: dict[tuple[str, str], Membership]
     clients: dict[str, Client]
+    lab_grants: dict[tuple[str, str], LabGrant]
     resources: dict[str, Resource]
 
     @classmethod
@@ -82,6 +93,7 @@ class State:
             users={user.id: user for user in await tx.users.all()},
             memberships={(held.lab_id, held.user_id): held for held in await tx.memberships.all()},
             clients={client.client_id: client for client in await tx.clients.all()},
+            lab_grants={(grant.client_id, grant.lab_id): grant for grant in await tx.lab_grants.all()},
             resources={resource.audience: resource for resource in await tx.resources.all()},
         )
 
@@ -127,8 +139,11 @@ class Plan:
         for lab in list(self._state.labs.values()):
             if prune and lab.managed_by is ManagedBy.APPLY and lab.slug not in listed:
                 del self._state.labs[lab.slug]
+                # What the database deletes along with it.
                 for key in [key for key in self._state.memberships if key[0] == lab.id]:
                     del self._state.memberships[key]
+                for key in [key for key in self._state.lab_grants if key[1] == lab.id]:
+                    del self._state.lab_grants[key]
                 self._step("lab", lab.slug, lab, None, lab_document)
 
     def _users(self, files: ApplyFile) -> None:
@@ -202,11 +217,45 @@ class Plan:
             client = entry.given.client(present, secrets=secrets, now=self._now, managed_by=ManagedBy.APPLY)
             self._state.clients[client.client_id] = client
             self._step("client", client.client_id, present, client, client_document)
+            if entry.given.lab_grants is not None:
+                self._lab_grants(entry, prune=prune)
         listed = {entry.given.client_id for entry in files.clients}
         for client in list(self._state.clients.values()):
             if prune and client.managed_by is ManagedBy.APPLY and client.client_id not in listed:
                 del self._state.clients[client.client_id]
                 self._step("client", client.client_id, client, None, client_document)
+
+    def _lab_grants(self, entry: Entry[ClientInput], *, prune: bool) -> None:
+        client_id = entry.given.client_id
+        labs = {lab.id: lab for lab in self._state.labs.values()}
+        listed = set()
+        for position, given in enumerate(entry.given.lab_grants or ()):
+            place = (*entry.place, "lab_grants", position)
+            lab = self._state.labs.get(given.lab)
+            if lab is None:
+                self.faults.append(entry.source.fault((*place, "lab"), f"there is no lab {given.lab}"))
+                continue
+            listed.add(lab.id)
+            present = self._state.lab_grants.get((client_id, lab.id))
+            try:
+                grant = given.grant(
+                    present, lab, client_id, now=self._now, granted_by=ACTOR, managed_by=ManagedBy.APPLY
+                )
+            except InputRefused as refused:
+                self.faults += [entry.source.fault((*place, *where), text) for where, text in refused.faults.items()]
+                continue
+            if grant != present and not grant.valid(now=self._now):
+                text = "it is in the past: the grant does not count"
+                self.warnings.append(entry.source.fault((*place, "expires_at"), text))
+            self._lab_grant(present, grant, client_id, lab)
+        for grant in self._state.lab_grants.values():
+            made = grant.client_id == client_id and grant.managed_by is ManagedBy.APPLY
+            if prune and made and grant.lab_id not in listed:
+                self._lab_grant(grant, None, client_id, labs[grant.lab_id])
+
+    def _lab_grant(self, before: LabGrant | None, after: LabGrant | None, client_id: str, lab: Lab) -> None:
+        key = f"{client_id} in {lab.slug}"
+        self._step("lab_grant", key, before, after, lambda grant: lab_grant_document(grant, lab))
 
     def _secrets(self, entry: Entry[ClientInput], present: Client | None) -> tuple[ClientSecret, ...]:
         given, method = entry.given, entry.given.token_endpoint_auth_method

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from idp.domain.client import Client, GrantType
-from idp.domain.lab import LabMembership
+from idp.domain.lab import LabMembership, LabStatus
 from idp.domain.lab_scope import is_about_labs
 from idp.protocol.errors import UnauthorizedClient
 from idp.protocol.parameters import Parameters
@@ -37,7 +37,7 @@ class ClientCredentialsGrant:
         held: Sequence[LabMembership] = ()
         if any(map(is_about_labs, parse_scope(params.get("scope")))):
             given = await self._store.find_lab_grants(client.client_id)
-            held = [each for each in given if each.membership.valid(now=now)]
+            held = [each for each in given if each.lab.status is LabStatus.ACTIVE and each.membership.valid(now=now)]
         scope = check_client_scope(client, params.get("scope"), held)
         asked = read_resources(params)
         known = await self._resources.find_all(asked)

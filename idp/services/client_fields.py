@@ -9,6 +9,8 @@ from pydantic import AfterValidator, ValidatorFunctionWrapHandler, WrapValidator
 
 from idp.crypto.jose import usable_keys
 from idp.crypto.jwe import ENCRYPTION_ALGS, ENCRYPTION_ENCS
+from idp.domain.claims import SCOPE_OF_CLAIM
+from idp.domain.lab_scope import LAB_SCOPES, names_lab
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.redirect_uri import is_safe_uri_text, server_uri_fault
 from idp.protocol.response_type import RESPONSE_TYPES, canonical_response_type
@@ -20,6 +22,19 @@ from idp.store.columns import storable
 # RFC 6749 appendix A.1 and A.2.
 _VSCHARS = re.compile(r"[\x20-\x7E]+")
 _MAX_ENTRIES = 50
+_CLAIM_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,200}")
+# What says something else in a token, in userinfo or in an answer of introspection.
+_TAKEN_CLAIMS = frozenset(
+    (
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti"),  # RFC 7519 §4.1
+        *("azp", "nonce", "auth_time", "acr", "amr", "at_hash", "c_hash", "s_hash", "sid"),  # OpenID Connect
+        *("sub_jwk", "_claim_names", "_claim_sources"),
+        *("client_id", "scope", "act", "may_act", "cnf", "authorization_details", "events"),  # RFC 9068 and others
+        *("active", "token_type", "username"),  # RFC 7662 §2.2
+        *("error", "error_description", "error_uri"),
+        *("labs_overflow", "wlcg.ver", *SCOPE_OF_CLAIM),
+    )
+)
 
 
 def _check_vschars(text: str) -> str:
@@ -39,6 +54,8 @@ def _check_scope(scope: str) -> str:
     tokens = scope.split()
     if any(not is_scope_token(token) for token in tokens):
         raise ValueError("it must be scopes separated by spaces, without quotes and backslashes")
+    if any(map(names_lab, tokens)):
+        raise ValueError("it names a lab: which labs the client may ask for stands in allowed_labs")
     return " ".join(dict.fromkeys(tokens))
 
 
@@ -129,6 +146,22 @@ def _read_allowed_labs(value: object, read_slugs: ValidatorFunctionWrapHandler) 
     return value if value == "*" else read_slugs(value)
 
 
+def _check_claim_name(name: str) -> str:
+    if _CLAIM_NAME.fullmatch(name) is None:
+        raise ValueError("it must be 1 to 200 letters, digits and _ . : / -")
+    if name in _TAKEN_CLAIMS:
+        raise ValueError("it is the name of another claim")
+    return name
+
+
+def _check_claim_aliases(aliases: dict[str, str]) -> dict[str, str]:
+    if not aliases.keys() <= LAB_SCOPES:
+        raise ValueError(f"it gives other names to {', '.join(sorted(LAB_SCOPES))} only")
+    if len(set(aliases.values())) < len(aliases):
+        raise ValueError("it gives one name twice")
+    return aliases
+
+
 def _without_repetition(items: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(items))
 
@@ -142,6 +175,9 @@ ResponseTypes = Annotated[
     tuple[Annotated[str, AfterValidator(_check_response_type)], ...], AfterValidator(_without_repetition)
 ]
 AllowedLabs = Annotated[tuple[Annotated[str, AfterValidator(check_slug)], ...], WrapValidator(_read_allowed_labs)]
+ClaimAliases = Annotated[
+    dict[str, Annotated[str, AfterValidator(_check_claim_name)]], AfterValidator(_check_claim_aliases)
+]
 Contact = Annotated[str, longest(300), AfterValidator(_check_contact)]
 Acr = Annotated[Credential, longest(300), AfterValidator(_check_acr)]
 Jwks = Annotated[dict[str, Any], AfterValidator(_check_jwks)]

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StrictInt, ValidationInfo, field_validator
 
@@ -17,10 +17,13 @@ from idp.domain.client import (
     ClientSecret,
     ClientStatus,
     GrantType,
+    GroupFormat,
+    Profile,
+    RequireLab,
     SubjectType,
 )
 from idp.domain.clock import Clock
-from idp.domain.lab import ManagedBy
+from idp.domain.lab import LabRole, ManagedBy
 from idp.domain.origin import origin_of
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
@@ -31,6 +34,7 @@ from idp.services.audit import audit_event
 from idp.services.client_fields import (
     Acr,
     AllowedLabs,
+    ClaimAliases,
     ClientId,
     Contact,
     Credential,
@@ -49,6 +53,7 @@ from idp.services.client_fields import (
 from idp.services.clients import make_secret, mint_secret
 from idp.services.input import Input, InputRefused, Origin, Place, Text, WebAddress, longest
 from idp.services.installation import DataKeys
+from idp.services.lab_grants import ServiceRole
 from idp.store.errors import Conflict
 from idp.store.store import Store
 
@@ -76,12 +81,9 @@ _Uris = Annotated[tuple[Annotated[str, AfterValidator(_check_redirect_uri)], ...
 class ClientInput(Input):
     """A client; what is absent is at its default (RFC 7591 §2). `allowed_labs` is `"*"` or slugs, as in the domain.
 
-    The order matters: a field's checks look at the fields above it.
+    `lab_grants` are not the client's: labs give them, and where nothing is said of them they stay as they are. The
+    order of the fields matters: the checks of each look at those above it.
     """
-
-    unsupported: ClassVar[frozenset[str]] = frozenset(
-        {"lab_grants", "require_lab", "id_token_lab_claims", "group_format", "profile"}
-    )
 
     client_id: ClientId
     client_name: Text | None = None
@@ -128,6 +130,13 @@ class ClientInput(Input):
     trusted: bool = False
     web_origins: Annotated[tuple[Origin, ...], Few, Once] | None = None
     allowed_labs: AllowedLabs = ()
+    require_lab: RequireLab | None = None
+    id_token_lab_claims: bool = False
+    profile: Profile = Profile.PLAIN
+    group_format: GroupFormat = GroupFormat.SLUG_ROLE
+    group_min_role: LabRole = LabRole.MEMBER
+    claim_aliases: ClaimAliases = Field(default_factory=dict)
+    lab_grants: tuple[ServiceRole, ...] | None = None
 
     @field_validator("jwks_uri")
     @classmethod
@@ -275,6 +284,35 @@ class ClientInput(Input):
             raise ValueError("only a client that authenticates may do without PKCE (RFC 9700 §2.1.1)")
         return required
 
+    @field_validator("require_lab")
+    @classmethod
+    def _check_require_lab(cls, required: RequireLab | None, info: ValidationInfo) -> RequireLab | None:
+        allowed = info.data.get("allowed_labs")
+        if required is not None and allowed == ():
+            raise ValueError("it needs allowed_labs: without, nobody could sign in")
+        if required is RequireLab.ALL and allowed == "*":
+            raise ValueError("with all, allowed_labs must be a list: nobody belongs to every lab")
+        return required
+
+    @field_validator("group_min_role")
+    @classmethod
+    def _check_group_min_role(cls, role: LabRole, info: ValidationInfo) -> LabRole:
+        named = info.data.get("group_format") in {GroupFormat.SLUG_ROLE, GroupFormat.PATH}
+        if role is not LabRole.MEMBER and named and info.data.get("profile") is not Profile.WLCG:
+            raise ValueError("it is for groups that name no role: group_format: slug, or profile: wlcg")
+        return role
+
+    @field_validator("lab_grants")
+    @classmethod
+    def _check_lab_grants(
+        cls, grants: tuple[ServiceRole, ...] | None, info: ValidationInfo
+    ) -> tuple[ServiceRole, ...] | None:
+        if grants and GrantType.CLIENT_CREDENTIALS not in info.data.get("grant_types", {GrantType.CLIENT_CREDENTIALS}):
+            raise ValueError("it is for clients with the grant type client_credentials, which act for themselves")
+        if len({grant.lab for grant in grants or ()}) < len(grants or ()):
+            raise ValueError("it names a lab twice")
+        return grants
+
     def own_addresses(self, issuer: str) -> dict[Place, str]:
         """Return a fault for each address that is this server's own: nothing of a client's is there.
 
@@ -308,7 +346,7 @@ class ClientInput(Input):
         if base.self_registered:
             base = replace(base, managed_by=managed_by, registration_access_token_hash=None)
         metadata = dict(self)
-        del metadata["client_secret"]
+        del metadata["client_secret"], metadata["lab_grants"]
         metadata["client_name"] = self.client_name or self.client_id[:300]
         client = replace(base, **metadata, secrets=secrets)
         return client if client == (present or base) else replace(client, updated_at=now)

@@ -1,19 +1,20 @@
 """Export: the store as an apply file that changes nothing where it came from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
 import yaml
 
-from idp.domain.client import Client
+from idp.domain.client import Client, GrantType
 from idp.domain.credential import CredentialKind
 from idp.domain.lab import Lab, LabStatus, Membership
+from idp.domain.lab_grant import LabGrant
 from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.clients import metadata_of
-from idp.services.labs import END_OF_DAY
+from idp.services.input import END_OF_DAY
 from idp.store.store import Store
 
 _HEADER = "# Made by `idp export`; `idp apply` reads it.\n"
@@ -32,6 +33,7 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
         ]
         # Who registered itself looks after its registration itself: an old file must never take it back.
         clients = [client for client in await tx.clients.all() if not client.self_registered]
+        lab_grants = await tx.lab_grants.all()
         resources = await tx.resources.all()
         credentials = await tx.credentials.all() if with_password_hashes else []
     hashes = {
@@ -39,6 +41,10 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
         for credential in sorted(credentials, key=lambda credential: credential.created_at)
         if credential.kind is CredentialKind.PASSWORD
     }
+    held: dict[str, list[tuple[LabGrant, Lab]]] = {}
+    for grant in lab_grants:
+        if grant.lab_id in labs:
+            held.setdefault(grant.client_id, []).append((grant, labs[grant.lab_id]))
     sections = {
         "labs": [lab_document(lab) for lab in sorted(labs.values(), key=lambda lab: lab.slug)],
         "users": [
@@ -48,7 +54,7 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
         "memberships": sorted(
             (membership_document(*held) for held in memberships), key=lambda held: (held["lab"], held["user"])
         ),
-        "clients": [client_document(client) for client in clients],
+        "clients": [client_document(client, held.get(client.client_id, ())) for client in clients],
         "resources": [resource_document(resource) for resource in resources],
     }
     header = _HEADER + _NO_SECRETS if any(client.secrets for client in clients) else _HEADER
@@ -64,6 +70,9 @@ def lab_document(lab: Lab) -> dict[str, Any]:
         description=lab.description,
         homepage=lab.homepage,
         contact=lab.contact,
+        logo_uri=lab.logo_uri,
+        admin_acr=lab.admin_acr,
+        accepts_join_requests=lab.accepts_join_requests or None,
         status=status,
     )
 
@@ -92,14 +101,25 @@ def membership_document(membership: Membership, lab: Lab, user: User) -> dict[st
     )
 
 
-def client_document(client: Client) -> dict[str, Any]:
-    """Return a client as an apply file writes it, without secrets and without what is at its default."""
+def client_document(client: Client, held: Iterable[tuple[LabGrant | Membership, Lab]] = ()) -> dict[str, Any]:
+    """Return a client as an apply file writes it, without secrets and without what is at its default.
+
+    `held` is what labs have given to it.
+    """
     document = dict(metadata_of(client))
     document.pop("registration_access_token_hash", None)
     if not client.response_types and "authorization_code" not in client.grant_types:
         # What the absent list means without the code grant.
         del document["response_types"]
+    # Of a client that does not act for itself any more, a file would be refused.
+    if GrantType.CLIENT_CREDENTIALS in client.grant_types and (grants := [lab_grant_document(*each) for each in held]):
+        document["lab_grants"] = sorted(grants, key=lambda grant: str(grant["lab"]))
     return {"client_id": client.client_id, "client_name": client.client_name, **document}
+
+
+def lab_grant_document(grant: LabGrant | Membership, lab: Lab) -> dict[str, Any]:
+    """Return what a lab gives to a client as an apply file writes it with the client."""
+    return {"lab": lab.slug, "role": grant.role, "expires_at": grant.expires_at}
 
 
 def resource_document(resource: Resource) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import difflib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from datetime import UTC, date, datetime, time
 from typing import Annotated, Any, ClassVar, Self
 from urllib.parse import urlsplit
 
@@ -19,8 +20,9 @@ from idp.protocol.redirect_uri import is_safe_uri_text
 # The way to a field: names and positions, as in ("redirect_uris", 1).
 Place = tuple[str | int, ...]
 
-NOT_SUPPORTED = "it is not supported by this version"
-
+END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
+_START_OF_DAY = time(0, tzinfo=UTC)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _EMAIL = re.compile(
     r"[^\s@\"(),:;<>\[\]\\]{1,64}@(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_])(?:\.(?:[^\W_]|[^\W_][\w-]{0,61}[^\W_]))*"
 )
@@ -38,6 +40,7 @@ _FAULTS = {
     "greater_than_equal": "it must be at least {ge}",
     "less_than_equal": "it must be at most {le}",
     "tuple_type": "it must be a list",
+    "dict_type": "it must be a mapping of names to values",
     "enum": "it must be {expected}",
     "model_type": "it must be a mapping of names to values",
     "model_attributes_type": "it must be a mapping of names to values",
@@ -76,8 +79,6 @@ class Input(BaseModel):
     )
 
     refused: ClassVar[type[InputRefused]] = InputRefused
-    # Fields of the design that this version does not have yet, so that nobody searches for a typing error.
-    unsupported: ClassVar[frozenset[str]] = frozenset()
 
     @classmethod
     def read(cls, raw: object) -> Self:
@@ -97,7 +98,7 @@ class Input(BaseModel):
         if detail["type"] == "extra_forbidden":
             name = str(detail["loc"][-1])
             known = cls.model_fields if len(detail["loc"]) == 1 else ()
-            return NOT_SUPPORTED if name in cls.unsupported else unknown_name(name, known)
+            return unknown_name(name, known)
         template = _FAULTS.get(detail["type"], "it is not valid")
         context = {name: str(value) for name, value in detail.get("ctx", {}).items()}
         if "expected" in context:
@@ -169,6 +170,29 @@ def _split(uri: str) -> Any:
     return parts if is_safe_uri_text(uri) and "@" not in parts.netloc else None
 
 
+def _moment(at: time) -> BeforeValidator:
+    """Read a moment; a mere date stands for the time `at` on that day."""
+
+    def read(value: object) -> object:
+        if value is None or isinstance(value, datetime):
+            return value
+        try:
+            text = str(value)
+            if _DATE.fullmatch(text):
+                return datetime.combine(date.fromisoformat(text), at)
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            raise ValueError("it must be a date such as 2027-06-30, or a time such as 2027-06-30T12:00:00Z") from None
+        if moment.tzinfo is None:
+            raise ValueError("it needs a time zone, such as Z for UTC")
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            raise ValueError("it is beyond the years that can be stored") from None
+
+    return BeforeValidator(read)
+
+
 def longest(characters: int) -> AfterValidator:
     """Return the validator of a greatest length."""
 
@@ -189,3 +213,6 @@ Lines = Annotated[str, AfterValidator(lambda text: _check_text(text, lines=True)
 Email = Annotated[str, BeforeValidator(_stripped), AfterValidator(check_email)]
 WebAddress = Annotated[str, AfterValidator(check_web_address)]
 Origin = Annotated[str, AfterValidator(_check_origin)]
+# A mere date is its first second, or its last.
+Begins = Annotated[datetime, _moment(_START_OF_DAY)]
+Ends = Annotated[datetime, _moment(END_OF_DAY)]

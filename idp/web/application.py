@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.client import Client
+from idp.protocol.parameters import Parameters
 from idp.web.services import Services
 
 _TITLES = {
@@ -18,9 +19,16 @@ _TITLES = {
     "phone": "Your phone number",
     "labs": "Your labs and your role in each",
     "groups": "Your labs as a list of groups",
+    "entitlements": "Your labs as entitlements",
+    "wlcg.groups": "Your labs as a list of groups",
+    "labs:read": "See the members of your labs",
+    "labs:write": "Manage your labs for you",
     "offline_access": "Stay connected",
 }
 _CLAIM, _RESOURCE = "claim ", "resource "
+_LAB = "lab."
+# A form has a box for each lab that somebody is in, which may be hundreds.
+MAX_LAB_FIELDS = 2000
 _SHOWN_CHARS = 60
 
 
@@ -60,6 +68,12 @@ def claim_of(token: str) -> str | None:
     return token.removeprefix(_CLAIM) if token.startswith(_CLAIM) else None
 
 
+def scope_of(token: str) -> str:
+    """Return the scope that a token of a consent is, or to which the claim belongs that it stands for."""
+    claim = claim_of(token)
+    return token if claim is None else SCOPE_OF_CLAIM[claim]
+
+
 def resource_of(token: str) -> str | None:
     """Return the URI of the API that a token of a consent stands for; None for anything else."""
     return token.removeprefix(_RESOURCE) if token.startswith(_RESOURCE) else None
@@ -70,11 +84,15 @@ def title_of(token: str) -> str:
     resource = resource_of(token)
     if resource is not None:
         return f"Act for you at {resource}"
-    claim = claim_of(token)
-    scope = token if claim is None else SCOPE_OF_CLAIM[claim]
+    scope = scope_of(token)
     return _TITLES.get(scope, scope)
 
 
 def titles_of(tokens: Iterable[str]) -> Sequence[str]:
     """Return the same for all of a consent, each once."""
     return list(dict.fromkeys(map(title_of, tokens)))
+
+
+def ticked_labs(form: Parameters) -> frozenset[str]:
+    """Return the slugs of the labs whose boxes are ticked in a form."""
+    return frozenset(name.removeprefix(_LAB) for name in form.values if name.startswith(_LAB))

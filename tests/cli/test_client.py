@@ -93,3 +93,29 @@ def test_a_wrong_redirect_uri_is_told_with_its_reason(idp: Idp, installation: Pa
 @pytest.mark.parametrize("command", ["show", "rotate-secret"])
 def test_an_unknown_client_is_told(idp: Idp, installation: Path, command: str):
     assert idp("client", command, "nobody", code=1).stderr == "error: there is no client nobody\n"
+
+
+def test_what_a_client_would_be_told_is_shown_with_the_reasons(idp: Idp, installation: Path):
+    idp("lab", "create", "bio", "--name", "Biology")
+    idp(
+        "user",
+        "create",
+        "--email",
+        "alice@example.org",
+        "--name",
+        "Alice",
+        "--password-stdin",
+        input="correct-horse-battery\n",
+    )
+    idp("lab", "add-member", "bio", "alice@example.org")
+    idp("client", "create", "--client-id", "portal", *REDIRECT, "--scope", "openid groups", "--allowed-lab", "bio")
+    asked = ("client", "preview", "portal", "alice@example.org", "--scope", "openid groups lab:bio:admin")
+    shown = json.loads(idp(*asked, "--json").stdout)
+    assert shown["scope"] == ["openid", "groups"]
+    assert shown["labs"] == {"bio": "role_too_low"}
+    lines = idp(*asked).stdout.splitlines()
+    assert lines[:2] == ["scope: openid groups", "consent: all ticked"]
+    assert "  bio: role too low" in lines
+    assert "  email: not requested" in lines
+    refused = idp("client", "preview", "portal", "alice@example.org", "--scope", "lab:chem", code=1)
+    assert refused.stderr.startswith("error: scope: ")

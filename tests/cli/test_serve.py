@@ -123,14 +123,16 @@ def test_an_issuer_that_was_chosen_does_not_follow_the_port(serve: Serve, instal
     assert server.stop(signal.SIGINT) == 0
 
 
-@pytest.mark.parametrize(("trusted", "warned"), [("", True), ("127.0.0.1", False)])
-def test_a_proxy_on_this_machine_that_nobody_named_is_warned_of(
-    serve: Serve, installation: Path, port: int, trusted: str, warned: bool
+@pytest.mark.parametrize(("trusted", "smtp_url", "warned"), [("", "", True), ("127.0.0.1", "smtp://localhost", False)])
+def test_a_proxy_on_this_machine_that_nobody_named_and_mail_without_a_server_are_warned_of(
+    serve: Serve, installation: Path, port: int, trusted: str, smtp_url: str, warned: bool
 ):
-    server = serve("--port", str(port), IDP_ISSUER="https://id.example.org", IDP_TRUSTED_PROXIES=trusted)
+    environ = {"IDP_TRUSTED_PROXIES": trusted, "IDP_SMTP_URL": smtp_url}
+    server = serve("--port", str(port), IDP_ISSUER="https://id.example.org", **environ)
     assert server.lines(1) == ["Lab ID: https://id.example.org"]
     assert server.stop() == 0
-    assert ('"event":"proxy.not_trusted"' in server.stderr()) is warned
+    for event in ("proxy.not_trusted", "mail.not_configured"):
+        assert (f'"event":"{event}"' in server.stderr()) is warned
 
 
 # ── What is found before it starts ──────────────────────────────────────────────────────────────────────────────────

@@ -194,6 +194,18 @@ OBJECT = {"request": {"alg": "none"}}
             Comparison("scope", "openid data:read", "scope", ("openid email",)),
         ),
         (
+            "invalid_scope",
+            {"scope": "lab:bio:viewer lab:chem"},
+            {"scope": "openid", "allowed_labs": ("bio",)},
+            Comparison("scope", "lab:bio:viewer lab:chem", "scope", ("openid lab:bio lab:bio:viewer",)),
+        ),
+        (
+            "invalid_scope",
+            {"scope": "lab:bio:owner"},
+            {"scope": "openid", "allowed_labs": "*"},
+            Comparison("scope", "lab:bio:owner", "scope", ("openid",)),
+        ),
+        (
             "unsupported_response_type",
             {"response_type": "token"},
             {},
@@ -272,6 +284,7 @@ def test_what_was_sent_stands_beside_what_is_registered(
     ("error", "values", "changes"),
     [
         ("invalid_scope", {"scope": "email openid"}, {}),
+        ("invalid_scope", {"scope": "openid lab:bio"}, {"allowed_labs": ("bio",)}),
         ("unauthorized_client", {"response_type": "code", "grant_type": "refresh_token"}, {}),
         ("unauthorized_client", {"response_type": "id_token code"}, {"response_types": ("code id_token",)}),
         ("invalid_request", {"response_type": "id_token"}, {}),

@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 
 import pytest
@@ -11,7 +12,9 @@ from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
 from idp.domain.client import ClientSecret
 from idp.domain.credential import CredentialKind
+from idp.domain.join_request import JoinRequest
 from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.lab_grant import LabGrant
 from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import AdminRole, UserStatus
 from idp.services.apply import Applied, Apply
@@ -23,6 +26,8 @@ from idp.store.store import Store
 from tests.support.clock import START, FakeClock
 from tests.support.factories import (
     ISSUER,
+    LAB_ID,
+    USER_ID,
     make_client,
     make_installation,
     make_lab,
@@ -287,6 +292,16 @@ async def test_a_membership_may_name_what_only_the_store_knows(apply: Apply, sto
     assert diff(applied) == "+ membership alice@example.org in bio"
 
 
+async def test_a_membership_answers_the_request_for_it(apply: Apply, store: Store):
+    async with store.write() as tx:
+        await tx.labs.add(make_lab())
+        await tx.users.add(make_user())
+        await tx.join_requests.add(JoinRequest(lab_id=LAB_ID, user_id=USER_ID, created_at=START))
+    await run(apply, "memberships: [{lab: bio, user: alice@example.org}]")
+    async with store.read() as tx:
+        assert await tx.join_requests.all() == []
+
+
 async def test_a_membership_of_nobody_or_nowhere_is_refused(apply: Apply):
     assert await refused(apply, "memberships:\n  - {lab: bio, user: nobody}\n") == [
         "bench.yaml:2: memberships[0].lab: there is no lab bio",
@@ -523,3 +538,101 @@ async def test_what_an_admin_made_stays_the_admins_when_a_file_lists_it(apply: A
         await tx.labs.add(make_lab())
     await run(apply, "labs: [{slug: bio, name: Life}]")
     assert (await run(apply, EMPTY, prune=True)).changes == []
+
+
+# ── Lab grants ──────────────────────────────────────────────────────────────────────────────────────────────────────
+def robot(lab_grants: str) -> str:
+    """A file with labs and a service; `lab_grants` is the field as it is written, or nothing."""
+    return f"""\
+    labs: [{{slug: bio, name: Biology}}, {{slug: chem, name: Chemistry}}]
+    clients:
+      - client_id: robot
+        client_secret: s3cr3t
+        grant_types: [client_credentials]
+        {lab_grants}
+    """
+
+
+async def grants(store: Store) -> dict[str, LabGrant]:
+    async with store.read() as tx:
+        slugs = {lab.id: lab.slug for lab in await tx.labs.all()}
+        return {slugs[grant.lab_id]: grant for grant in await tx.lab_grants.all()}
+
+
+async def test_what_labs_give_to_a_service_lasts_a_year_unless_the_file_says_otherwise(
+    apply: Apply, store: Store, clock: FakeClock
+):
+    text = robot("lab_grants: [{lab: bio, role: admin}, {lab: chem, expires_at: 2026-06-30}]")
+    applied = await run(apply, text)
+    assert diff(applied).splitlines()[-2:] == ["+ lab_grant robot in bio", "+ lab_grant robot in chem"]
+    held = await grants(store)
+    assert (held["bio"].role, held["bio"].expires_at) == (LabRole.ADMIN, START + timedelta(days=365))
+    assert held["chem"].role is LabRole.MEMBER
+    assert held["chem"].expires_at == datetime(2026, 6, 30, 23, 59, 59, tzinfo=UTC)
+    assert (held["bio"].granted_by, held["bio"].managed_by) == ("apply", ManagedBy.APPLY)
+    clock.advance(timedelta(days=100))
+    assert (await run(apply, text, prune=True)).changes == []
+    applied = await run(apply, robot("lab_grants: [{lab: bio, role: viewer}]"))
+    assert diff(applied) == '~ lab_grant robot in bio\n    role: "admin" → "viewer"'
+    assert (await grants(store))["bio"].expires_at == START + timedelta(days=365)
+    async with store.read() as tx:
+        events = [event for event in await tx.audit_events.all() if event.action.startswith("lab_grant.")]
+    assert {(event.action, event.actor, event.target) for event in events} == {
+        (AuditAction.LAB_GRANT_CREATED, "apply", "robot"),
+        (AuditAction.LAB_GRANT_UPDATED, "apply", "robot"),
+    }
+    (updated,) = [event for event in events if event.action is AuditAction.LAB_GRANT_UPDATED]
+    assert updated.detail == {"fields": ["role"], "lab": held["bio"].lab_id, "role": "viewer"}
+
+
+@pytest.mark.parametrize(("days", "renewed"), [(334, False), (335, True), (366, True)])
+async def test_an_end_that_nobody_wrote_down_is_put_off_when_it_is_near(
+    apply: Apply, store: Store, clock: FakeClock, days: int, renewed: bool
+):
+    text = robot("lab_grants: [{lab: bio}]")
+    await run(apply, text)
+    clock.advance(timedelta(days=days))
+    assert len((await run(apply, text)).changes) == renewed
+    ends = (clock.now if renewed else START) + timedelta(days=365)
+    assert (await grants(store))["bio"].expires_at == ends
+
+
+async def test_a_lab_grant_that_has_ended_already_is_a_warning_once(apply: Apply):
+    text = robot("lab_grants: [{lab: bio, expires_at: 2020-01-01}]")
+    warning = "bench.yaml:6: clients[0].lab_grants[0].expires_at: it is in the past: the grant does not count"
+    assert (await run(apply, text)).warnings == [warning]
+    assert (await run(apply, text)).warnings == []
+
+
+async def test_a_lab_grant_beyond_a_year_or_of_no_lab_is_refused(apply: Apply, store: Store):
+    before = await rows(store)
+    assert await refused(apply, robot("lab_grants: [{lab: bio, expires_at: 2027-06-30}, {lab: physics}]")) == [
+        "bench.yaml:6: clients[0].lab_grants[0].expires_at: it must be within a year",
+        "bench.yaml:6: clients[0].lab_grants[1].lab: there is no lab physics",
+    ]
+    assert await rows(store) == before
+
+
+async def test_prune_takes_back_only_what_apply_gave_and_the_client_lists_no_more(apply: Apply, store: Store):
+    await run(apply, robot("lab_grants: [{lab: bio}, {lab: chem}]"))
+    async with store.write() as tx:
+        bio = await tx.labs.find_by_slug("bio")
+        assert bio is not None
+        given = await tx.lab_grants.get("robot", bio.id)
+        await tx.lab_grants.save(replace(given, managed_by=ManagedBy.ADMIN))
+    assert (await run(apply, robot(""), prune=True)).changes == []
+    assert (await run(apply, robot("lab_grants: []"))).changes == []
+    applied = await run(apply, robot("lab_grants: []"), prune=True)
+    assert diff(applied) == "- lab_grant robot in chem"
+    assert (await grants(store)).keys() == {"bio"}
+    async with store.read() as tx:
+        assert AuditAction.LAB_GRANT_DELETED in {event.action for event in await tx.audit_events.all()}
+
+
+async def test_what_a_pruned_lab_gave_goes_with_it(apply: Apply, store: Store):
+    await run(apply, robot("lab_grants: [{lab: bio}]"))
+    text = robot("lab_grants: [{lab: bio}]").replace("[{slug: bio, name: Biology}, ", "[")
+    assert await refused(apply, text, prune=True) == ["bench.yaml:6: clients[0].lab_grants[0].lab: there is no lab bio"]
+    applied = await run(apply, text.replace("[{lab: bio}]", "[]"), prune=True)
+    assert diff(applied) == "- lab bio"
+    assert await grants(store) == {}

@@ -72,9 +72,20 @@ def test_a_duplicate_key_inside_an_item_is_refused():
     assert refused(text) == ["bench.yaml:4: labs[0].name: it stands at line 3 already"]
 
 
-def test_lab_grants_of_a_client_are_not_supported_yet():
-    text = "clients:\n  - client_id: a\n    redirect_uris: [https://a.example/]\n    lab_grants: [{lab: bio}]\n"
-    assert refused(text) == ["bench.yaml:4: clients[0].lab_grants: it is not supported by this version"]
+def test_a_fault_of_a_lab_grant_names_the_line_of_its_field():
+    text = """\
+        clients:
+          - client_id: robot
+            grant_types: [client_credentials]
+            lab_grants:
+              - {lab: bio}
+              - lab: chem
+                expires_at: soon
+        """
+    assert refused(text) == [
+        "bench.yaml:7: clients[0].lab_grants[1].expires_at: "
+        "it must be a date such as 2027-06-30, or a time such as 2027-06-30T12:00:00Z"
+    ]
 
 
 # ── YAML without surprises ──────────────────────────────────────────────────────────────────────────────────────────

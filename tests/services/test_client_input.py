@@ -110,6 +110,12 @@ def test_every_setting_reaches_the_client():
         "trusted": True,
         "web_origins": ["https://portal.example.org:8443"],
         "allowed_labs": ["bio", "chem"],
+        "require_lab": "all",
+        "id_token_lab_claims": True,
+        "profile": "aarc-g069",
+        "group_format": "slug",
+        "group_min_role": "viewer",
+        "claim_aliases": {"entitlements": "eduperson_entitlement", "groups": "https://example.org/claims/roles"},
     }
     made = client(**settings)
     assert made.application_type is ApplicationType.NATIVE
@@ -124,9 +130,89 @@ def test_an_unknown_name_is_refused_with_the_one_that_was_meant():
     }
 
 
-@pytest.mark.parametrize("name", ["lab_grants", "require_lab", "profile"])
-def test_what_is_not_there_yet_is_said_to_be_so(name: str):
-    assert faults(**{name: "x"}) == {name: "It is not supported by this version."}
+# ── Labs ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("settings", "field", "fault"),
+    [
+        ({"require_lab": "any"}, "require_lab", "It needs allowed_labs: without, nobody could sign in."),
+        (
+            {"require_lab": "all", "allowed_labs": "*"},
+            "require_lab",
+            "With all, allowed_labs must be a list: nobody belongs to every lab.",
+        ),
+        ({"require_lab": "some", "allowed_labs": "*"}, "require_lab", "It must be any or all."),
+        ({"group_format": "role:slug"}, "group_format", "It must be slug:role, slug or /slug/role."),
+        ({"profile": "wlcg2"}, "profile", "It must be plain, aarc-g069 or wlcg."),
+        (
+            {"group_min_role": "admin"},
+            "group_min_role",
+            "It is for groups that name no role: group_format: slug, or profile: wlcg.",
+        ),
+        (
+            {"scope": "openid lab:bio"},
+            "scope",
+            "It names a lab: which labs the client may ask for stands in allowed_labs.",
+        ),
+        ({"claim_aliases": ["groups"]}, "claim_aliases", "It must be a mapping of names to values."),
+        (
+            {"claim_aliases": {"email": "mail"}},
+            "claim_aliases",
+            "It gives other names to entitlements, groups, labs, wlcg.groups only.",
+        ),
+        (
+            {"claim_aliases": {"groups": "roles", "labs": "roles"}},
+            "claim_aliases",
+            "It gives one name twice.",
+        ),
+        ({"lab_grants": [{"lab": "Bio"}]}, "lab_grants[0].lab", "It must be lower-case letters, digits and "),
+        ({"lab_grants": [{"lab": "bio", "role": "boss"}]}, "lab_grants[0].role", "It must be admin, member or viewer."),
+        ({"lab_grants": [{"lab": "bio"}, {"lab": "bio"}]}, "lab_grants", "It names a lab twice."),
+    ],
+)
+def test_what_is_wrong_about_labs_is_told(settings: dict[str, Any], field: str, fault: str):
+    told = faults(grant_types=["client_credentials"], **settings)
+    assert told.keys() == {field}
+    assert told[field].startswith(fault)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"require_lab": "any", "allowed_labs": "*"},
+        {"require_lab": "all", "allowed_labs": ["bio"]},
+        {"group_min_role": "admin", "profile": "wlcg"},
+        {"claim_aliases": {"labs": "x" * 200, "wlcg.groups": "eduperson_entitlement", "groups": "_a.b:c/d-9"}},
+    ],
+)
+def test_settings_about_labs_that_fit_together_are_taken(settings: dict[str, Any]):
+    assert client(**settings) != client()
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a b", "rôle", "roles\n"])
+def test_a_claim_is_called_only_what_can_be_a_name(name: str):
+    assert faults(claim_aliases={"groups": name}) == {
+        "claim_aliases.groups": "It must be 1 to 200 letters, digits and _ . : / -."
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "azp", "nonce", "auth_time", "acr", "amr", "sid"),
+        *("at_hash", "c_hash", "s_hash", "client_id", "scope", "act", "cnf", "active", "token_type", "username"),
+        *("error", "email", "email_verified", "name", "preferred_username", "updated_at", "address"),
+        *("labs", "groups", "entitlements", "wlcg.groups", "wlcg.ver", "labs_overflow"),
+    ],
+)
+def test_a_claim_about_labs_never_takes_the_name_of_another_claim(name: str):
+    assert faults(claim_aliases={"groups": name}) == {"claim_aliases.groups": "It is the name of another claim."}
+
+
+def test_lab_grants_are_for_clients_that_act_for_themselves_rfc6749_s4_4():
+    fault = "It is for clients with the grant type client_credentials, which act for themselves."
+    assert faults(lab_grants=[{"lab": "bio"}]) == {"lab_grants": fault}
+    assert client(lab_grants=[]) == client()
+    assert ClientInput.read(raw()).lab_grants is None
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,18 @@ import pytest
 import yaml
 
 from idp.crypto.password import PasswordHasher
-from idp.domain.client import AccessTokenFormat, ClientAuthMethod, ClientSecret, GrantType, SubjectType
-from idp.domain.lab import ManagedBy
+from idp.domain.client import (
+    AccessTokenFormat,
+    ClientAuthMethod,
+    ClientSecret,
+    GrantType,
+    GroupFormat,
+    Profile,
+    RequireLab,
+    SubjectType,
+)
+from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.lab_grant import LabGrant
 from idp.domain.user import AdminRole, UserStatus
 from idp.services.apply import Apply
 from idp.services.apply_file import read_apply_files
@@ -15,6 +25,7 @@ from idp.store.store import Store
 from tests.support.clock import START, FakeClock
 from tests.support.factories import (
     ISSUER,
+    LAB_ID,
     make_client,
     make_credential,
     make_installation,
@@ -49,6 +60,13 @@ EVERYTHING = make_client(
     frontchannel_logout_uri="https://portal.example.org/logout",
     frontchannel_logout_session_required=True,
     access_token_format=AccessTokenFormat.OPAQUE,
+    allowed_labs=("bio", "chem"),
+    require_lab=RequireLab.ALL,
+    id_token_lab_claims=True,
+    profile=Profile.WLCG,
+    group_format=GroupFormat.PATH,
+    group_min_role=LabRole.VIEWER,
+    claim_aliases={"groups": "roles", "entitlements": "eduperson_entitlement"},
 )
 
 
@@ -67,6 +85,8 @@ async def full(store: Store) -> Store:
         await tx.installations.add(make_installation())
         await tx.labs.add(make_lab(name="no", description="two\nlines", homepage="https://bio.example.org"))
         await tx.labs.add(make_lab(id="lab_2", slug="chem", name="Chemie: «1»", status="archived"))
+        profile = {"logo_uri": "https://phys.example.org/logo.png", "admin_acr": "2", "accepts_join_requests": True}
+        await tx.labs.add(make_lab(id="lab_3", slug="phys", **profile))
         profile = {
             "birthdate": "1990-05-04",
             "phone_number": "0043",
@@ -94,6 +114,11 @@ async def full(store: Store) -> Store:
             id_token_signed_response_alg="ES256",
         )
         await tx.clients.add(robot)
+        given = {"granted_by": "u_alice", "created_at": START, "expires_at": START.replace(microsecond=7)}
+        await tx.lab_grants.add(LabGrant(client_id="robot", lab_id="lab_2", role=LabRole.ADMIN, **given))
+        await tx.lab_grants.add(LabGrant(client_id="robot", lab_id=LAB_ID, role=LabRole.MEMBER, **given))
+        # It could be given to it before its grant types changed, and counts for nothing now.
+        await tx.lab_grants.add(LabGrant(client_id="portal", lab_id=LAB_ID, role=LabRole.MEMBER, **given))
         await tx.clients.add(
             make_client(client_id="1.5", token_endpoint_auth_method=ClientAuthMethod.NONE, allowed_labs=("bio",))
         )
@@ -108,7 +133,18 @@ async def test_applying_an_export_changes_nothing(full: Store, apply: Apply, wit
     text = await export(full, with_password_hashes=with_password_hashes)
     applied = await apply.run(read_apply_files([("export.yaml", text.encode())], {}), prune=True)
     assert applied.changes == []
-    assert applied.unchanged == 12
+    assert applied.unchanged == 15
+
+
+async def test_what_labs_gave_to_a_service_stands_with_it_in_the_order_of_the_slugs(full: Store):
+    clients = yaml.safe_load(await export(full, with_password_hashes=False))["clients"]
+    held = {client["client_id"]: client.get("lab_grants") for client in clients}
+    assert held == dict.fromkeys(held, None) | {
+        "robot": [
+            {"lab": "bio", "role": "member", "expires_at": "2026-01-05T12:00:00.000007+00:00"},
+            {"lab": "chem", "role": "admin", "expires_at": "2026-01-05T12:00:00.000007+00:00"},
+        ]
+    }
 
 
 async def test_an_export_holds_no_client_secret_and_says_so(full: Store):
