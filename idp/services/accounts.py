@@ -306,8 +306,8 @@ def is_super_admin(user: User) -> bool:
 
 
 async def find_user(tx: Transaction, identifier: str) -> User | None:
-    """Return whom an e-mail address, a user name or an id means."""
-    return await tx.users.find_by_identifier(identifier) or await tx.users.find(identifier)
+    """Return whom an id, an e-mail address or a user name means; nobody's user name stands in for another's id."""
+    return await tx.users.find(identifier) or await tx.users.find_by_identifier(identifier)
 
 
 async def _lock(tx: Transaction, identifier: str) -> User:
