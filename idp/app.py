@@ -1,8 +1,8 @@
 """The composition root: settings in, ASGI application out; the one place where everything is wired."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -10,14 +10,13 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp
 
 from idp.crypto.jwe import ENCRYPTION_ALGS, ENCRYPTION_ENCS
-from idp.crypto.password import PasswordHasher
 from idp.domain.clock import Clock, system_clock
 from idp.features import FEATURES
-from idp.observe.metrics import Metrics
-from idp.outbound.client import Outbound
+from idp.opening import Opened, entitlement_namespace, open_store
 from idp.protocol.metadata import server_metadata
-from idp.resources import migrations_dir, templates_dir
+from idp.resources import templates_dir
 from idp.services import registration, request_objects
+from idp.services.api_access import ApiAccess
 from idp.services.applications import Applications
 from idp.services.authorization import LIMIT as AUTHORIZATION_LIMIT
 from idp.services.authorization import Authorization
@@ -26,12 +25,17 @@ from idp.services.backchannel_logout import BackchannelLogout
 from idp.services.client_authentication import ClientAuthentication
 from idp.services.client_encryption import ClientEncryption
 from idp.services.client_keys import ClientKeys
-from idp.services.clients import Clients
 from idp.services.consent import Consents
 from idp.services.hints import Hints
-from idp.services.installation import DataKeys, KeySource, open_keys
 from idp.services.introspection import Introspection
+from idp.services.invitations import Invitations
 from idp.services.jobs import Jobs
+from idp.services.join_requests import JoinRequests
+from idp.services.lab_applications import LabApplications
+from idp.services.lab_csv import LabCsv
+from idp.services.lab_grants import LabGrants
+from idp.services.lab_reminders import LabReminders
+from idp.services.labs import Labs
 from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
@@ -43,16 +47,12 @@ from idp.services.resources import Resources
 from idp.services.revocation import Revocation
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
-from idp.services.signing_keys import KeyTimes, SigningKeys
 from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
 from idp.services.token import GrantContext, GrantHandler, TokenService
 from idp.services.token_issuer import TokenIssuer, TokenTimes
 from idp.services.userinfo import UserInfo
 from idp.settings import Settings, is_loopback
-from idp.store import migrate
-from idp.store.database import Database
-from idp.store.store import Store
 from idp.web.cookies import Cookies
 from idp.web.direct import Direct
 from idp.web.errors import EXCEPTION_HANDLERS
@@ -64,72 +64,6 @@ from idp.web.services import Demo, Drain, Services
 # Beside the issuer, an assertion may be meant for the endpoint that it is sent to, or for the token endpoint, which is
 # what RFC 7523 §3 and OpenID Connect Core §9 told clients to name wherever they authenticate.
 _ASSERTION_AUDIENCES = ("token_endpoint", "introspection_endpoint", "revocation_endpoint")
-
-
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """A store with its keys, as commands and the server need it."""
-
-    settings: Settings
-    clock: Clock
-    metrics: Metrics
-    store: Store
-    keys: DataKeys
-    signing_keys: SigningKeys
-    clients: Clients
-    hasher: PasswordHasher
-    outbound: Outbound
-
-
-@asynccontextmanager
-async def open_store(settings: Settings, *, clock: Clock = system_clock, create: bool = False) -> AsyncIterator[Opened]:
-    """Open the store that the settings name.
-
-    With `create`, an empty database gets its schema and keys, and an older SQLite file is brought up to date.
-
-    Raises:
-        SchemaError, WrongKey, KeyFileError, Unavailable: it cannot be opened; the text says how to mend it.
-    """
-    metrics = Metrics()
-    database = Database(
-        settings.database_driver_url,
-        pool_size=settings.database_pool_size,
-        statement_timeout_seconds=settings.database_statement_timeout_seconds,
-    )
-    store = Store(database, on_flush=metrics.flushed)
-    hasher = PasswordHasher(
-        memory_kib=settings.argon2_memory_kib,
-        time_cost=settings.argon2_time_cost,
-        threads=settings.argon2_threads,
-        queue_limit=settings.argon2_queue_limit,
-    )
-    outbound = Outbound(
-        allow=settings.outbound_allow,
-        ca_file=settings.outbound_ca_file,
-        timeout=timedelta(seconds=settings.outbound_timeout_seconds),
-        max_bytes=settings.outbound_max_bytes,
-    )
-    try:
-        if create:
-            await migrate.upgrade(database, migrations_dir(), now=clock())
-        await migrate.require_current(database, migrations_dir())
-        secret = settings.key_encryption_key
-        source = KeySource(settings.keys_dir, None if secret is None else secret.get_secret_value())
-        keys = await open_keys(store, source, clock, create=create)
-        signing_keys = SigningKeys(store, keys, clock, _key_times(settings))
-        if create:
-            await signing_keys.ensure()
-        metrics.track(
-            commit_queue=lambda: store.commit.depth,
-            password_queue=lambda: hasher.waiting,
-            database_connections=lambda: database.connections_in_use,
-        )
-        clients = Clients(store, keys, clock)
-        yield Opened(settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound)
-    finally:
-        await outbound.close()
-        await store.close()
-        hasher.close()
 
 
 def create_app(
@@ -147,6 +81,7 @@ def create_app(
         grant_types=[str(grant.grant_type) for grant in grants],
         encryption_algs=ENCRYPTION_ALGS,
         encryption_encs=ENCRYPTION_ENCS,
+        entitlements=settings.entitlement_namespace is not None,
     )
     drain = drain or Drain()
 
@@ -166,7 +101,7 @@ def create_app(
                 # Before the jobs, of which one waits for what is being fetched.
                 await logos.close()
                 await jobs.stop()
-                await backchannel_logout.finish()
+                await asyncio.gather(backchannel_logout.finish(), opened.outbox.finish())
 
     application = Starlette(
         routes=[*routes, *pages.static.routes()],
@@ -212,9 +147,19 @@ def _services(
     )
     encryption = ClientEncryption(client_keys)
     resources = Resources(store, clock)
+    labs = Labs(store, clock)
+    invitations = Invitations(store, opened.outbox, clock, issuer=issuer)
     hints = Hints(opened.signing_keys, issuer=issuer)
+    namespace = entitlement_namespace(settings)
     token_issuer = TokenIssuer(
-        store, opened.signing_keys, subjects, resources, encryption, issuer=issuer, times=_token_times(settings)
+        store,
+        opened.signing_keys,
+        subjects,
+        resources,
+        encryption,
+        issuer=issuer,
+        times=_token_times(settings),
+        namespace=namespace,
     )
     authorization = Authorization(
         store,
@@ -268,13 +213,24 @@ def _services(
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
         applications=Applications(store, clock),
+        labs=labs,
+        lab_csv=LabCsv(store, labs, invitations, clock),
+        api_access=ApiAccess(store, clients, labs, clock, issuer=issuer),
         logos=logos,
         token=TokenService(authentication, grants, clock, opened.metrics),
-        userinfo=UserInfo(store, clients, subjects, opened.signing_keys, encryption, clock, issuer=issuer),
-        introspection=Introspection(store, authentication, clients, resources, subjects, clock, issuer=issuer),
+        userinfo=UserInfo(
+            store, clients, subjects, opened.signing_keys, encryption, clock, issuer=issuer, namespace=namespace
+        ),
+        introspection=Introspection(
+            store, authentication, clients, resources, subjects, clock, issuer=issuer, namespace=namespace
+        ),
         revocation=Revocation(store, authentication, clock),
         logout=Logout(clients, sessions, hints, subjects, clock, issuer=issuer),
         registration=client_registration,
+        invitations=invitations,
+        join_requests=JoinRequests(store, opened.outbox, clock, issuer=issuer),
+        lab_grants=LabGrants(store, clients, clock),
+        lab_applications=LabApplications(store, clients, clock),
         setup=Setup(store, opened.hasher, clock, password_min_length=settings.password_min_length),
         refusals=Refusals(
             store,
@@ -307,6 +263,7 @@ def _backchannel_logout(opened: Opened, subjects: Subjects) -> BackchannelLogout
 
 def _jobs(opened: Opened, backchannel_logout: BackchannelLogout, logos: Logos) -> Jobs:
     sweep = Sweep(opened.store, opened.clock)
+    reminders = LabReminders(opened.store, opened.outbox, opened.clock, issuer=opened.settings.issuer)
     return Jobs(
         {
             "sweep": (timedelta(minutes=10), sweep.run),
@@ -314,6 +271,9 @@ def _jobs(opened: Opened, backchannel_logout: BackchannelLogout, logos: Logos) -
             "sample_metrics": (timedelta(seconds=5), opened.metrics.sample),
             "deliver_logout_tokens": (backchannel_logout.due, backchannel_logout.begin),
             "count_logout_deliveries": (timedelta(minutes=1), backchannel_logout.count),
+            "remind_of_memberships": (timedelta(minutes=10), reminders.run),
+            "send_mail": (opened.outbox.due, opened.outbox.begin),
+            "count_mails": (timedelta(minutes=1), opened.outbox.count),
             "fetch_logos": (timedelta(seconds=30), logos.fetch_due),
         }
     )
@@ -326,14 +286,6 @@ def _token_times(settings: Settings) -> TokenTimes:
         code=_seconds(settings.code_ttl_seconds),
         refresh_token=_seconds(settings.refresh_token_ttl_seconds),
         refresh_grace=_seconds(settings.refresh_grace_seconds),
-    )
-
-
-def _key_times(settings: Settings) -> KeyTimes:
-    return KeyTimes(
-        jwks_max_age=_seconds(settings.jwks_max_age_seconds),
-        longest_token=_seconds(max(settings.access_token_ttl_seconds, settings.id_token_ttl_seconds)),
-        rotation=timedelta(days=settings.key_rotation_days),
     )
 
 

@@ -11,7 +11,23 @@ from idp.services.client_credentials import ClientCredentialsGrant
 from idp.services.refresh_token import RefreshTokenGrant
 from idp.services.token import GrantHandler
 from idp.settings import Settings
-from idp.web import account, consent, explain, health, home, login, logo, select_account, setup
+from idp.web import (
+    account,
+    account_labs,
+    consent,
+    explain,
+    health,
+    home,
+    invitations,
+    login,
+    logo,
+    select_account,
+    setup,
+)
+from idp.web.api import operations as api
+from idp.web.labs import invitations as lab_invitations
+from idp.web.labs import join_requests, lab_applications, lab_csv, lab_grants, members, profile
+from idp.web.labs import settings as lab_settings
 from idp.web.oauth import authorize, introspect, logout, registration, revoke, session_management, token, userinfo
 from idp.web.oauth.wellknown import JWKS_PATH
 
@@ -91,10 +107,35 @@ FEATURES = (
     ),
     Feature(spec="OpenID Connect Discovery, RFC 8414, RFC 7517", metadata={"jwks_uri": JWKS_PATH}),
     Feature(
+        spec="Account labs",
+        routes=(
+            Route("/account/labs", account_labs.labs, methods=_GET_POST),
+            Route("/account/labs/{slug}/leave", account_labs.leave),
+            Route("/invitations/{token}", invitations.invitation, methods=_GET_POST),
+        ),
+    ),
+    Feature(spec="Labs API (OpenAPI 3.1, RFC 9457)", routes=api.ROUTES),
+    Feature(
+        spec="Labs",
+        routes=(
+            Route("/labs/{slug}", members.lab),
+            Route("/labs/{slug}/members.csv", lab_csv.export_members),
+            Route("/labs/{slug}/members/{user_id}", members.member, methods=_GET_POST),
+            Route("/labs/{slug}/import", lab_csv.import_members, methods=_GET_POST),
+            Route("/labs/{slug}/invitations", lab_invitations.invitations, methods=_GET_POST),
+            Route("/labs/{slug}/requests", join_requests.join_requests, methods=_GET_POST),
+            Route("/labs/{slug}/services", lab_grants.lab_grants, methods=_GET_POST),
+            Route("/labs/{slug}/applications", lab_applications.lab_applications, methods=_GET_POST),
+            Route("/labs/{slug}/settings", lab_settings.settings, methods=_GET_POST),
+            Route("/labs/{slug}/join", profile.join, methods=_GET_POST),
+        ),
+    ),
+    Feature(
         spec="pages and operations",
         routes=(
             Route("/", home.home),
             Route("/account/apps", account.applications, methods=_GET_POST),
+            Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
             Route("/explain/{reference}", explain.explain),
             Route("/setup/{token}", setup.setup, methods=_GET_POST),
             Route("/healthz", health.healthz),

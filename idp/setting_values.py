@@ -5,8 +5,11 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 _ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_ADDRESS = re.compile(r"\[.*|[0-9.]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
+# RFC 8141 §2, without the components that follow a name.
+_URN = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})+")
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 
 
@@ -36,6 +39,18 @@ def parse_issuer(issuer: str) -> tuple[str, str, int]:
     return scheme, host, int(port) if port else _DEFAULT_PORTS[scheme]
 
 
+def mail_host(issuer: str) -> str:
+    """Return the name under which we send mail: the issuer's host, or localhost where that is an address."""
+    host = parse_issuer(issuer)[1].rstrip(".")
+    return "localhost" if _ADDRESS.fullmatch(host) else host
+
+
+def mail_from(service_name: str, issuer: str) -> str:
+    """Return whom mail is from unless a setting says otherwise."""
+    name = "".join(char for char in service_name if char.isprintable() and char not in '"<>\\')
+    return f"{name.strip()} <no-reply@{mail_host(issuer)}>"
+
+
 def driver_url(url: str) -> str:
     """Put the async driver into a database URL; its errors never repeat the URL, which may hold a password."""
     scheme, separator, rest = url.partition("://")
@@ -51,7 +66,7 @@ def driver_url(url: str) -> str:
 
 
 def without_password(url: str) -> str:
-    """Return a database URL that is safe to show."""
+    """Return the URL of a database or a mail server that is safe to show."""
     # Greedy up to the last @, because an unescaped password may hold one itself.
     shown = re.sub(r"(?<=://)([^:/@?]*):.*@", r"\1:***@", url)
     return re.sub(r"(?i)([?&][^=&]*(?:passw|secret)[^=&]*=)[^&]*", r"\1***", shown)
@@ -80,6 +95,19 @@ def read_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
                 raise ValueError(f"has an address inside a network: write {ip_network(item, strict=False)}") from None
             raise ValueError("must be addresses or networks such as 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
     return tuple(networks)
+
+
+def check_urn(urn: str) -> str:
+    """Return a URN under which others are named as it is (RFC 8141).
+
+    Raises:
+        ValueError: it is none, or written in capitals where these mean nothing and comparing strings would miss it.
+    """
+    if _URN.fullmatch(urn) is None:
+        raise ValueError("must be a URN such as urn:example:idp, in lower case as far as the second colon")
+    if urn.endswith((":", "/")):
+        raise ValueError("must not end with a colon or a slash: what is named under it follows")
+    return urn
 
 
 def check_limit(limit: str) -> str:

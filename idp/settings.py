@@ -13,13 +13,16 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, V
 from pydantic_core import ErrorDetails
 
 from idp.crypto.password import MAX_ARGON2_KIB_PASSES, MAX_MEMORY_KIB
+from idp.mail.server import parse_mailbox, parse_smtp_url
 from idp.outbound.addresses import AllowRule
 from idp.outbound.authorities import check_ca_file
 from idp.protocol.registration import RegistrationPolicy
 from idp.setting_values import (
     LOOPBACK,
     check_limit,
+    check_urn,
     driver_url,
+    mail_from,
     parse_issuer,
     read_items,
     read_networks,
@@ -69,6 +72,10 @@ def is_loopback(issuer: str) -> bool:
 def _default_listen_port(validated: dict[str, Any]) -> int:
     issuer = validated["issuer"]
     return parse_issuer(issuer)[2] if is_loopback(issuer) else 8000
+
+
+def _default_mail_from(validated: dict[str, Any]) -> str:
+    return mail_from(validated["service_name"], validated["issuer"])
 
 
 class Settings(BaseModel):
@@ -167,6 +174,18 @@ class Settings(BaseModel):
     interaction_ttl_seconds: int = Field(
         default=3600, ge=60, le=86_400, description="Time in which a person may finish signing in"
     )
+    entitlement_namespace: str | None = Field(
+        default=None, max_length=200, description="URN under which entitlements are written, such as urn:example:idp"
+    )
+
+    smtp_url: SecretStr | None = Field(
+        default=None,
+        description="Mail server: smtp://USER:PASSWORD@HOST:587 (STARTTLS) or smtps://USER:PASSWORD@HOST:465",
+    )
+    mail_from: str = Field(
+        default_factory=_default_mail_from,
+        description="Whom mail is from: an address, or a name with the address in angle brackets",
+    )
 
     password_min_length: int = Field(default=8, ge=8, le=64, description="Shortest password that people may choose")
     argon2_memory_kib: int = Field(default=19_456, ge=32, le=MAX_MEMORY_KIB, description="Memory of one password hash")
@@ -228,6 +247,23 @@ class Settings(BaseModel):
         driver_url(url.get_secret_value())
         return url
 
+    @field_validator("entitlement_namespace")
+    @classmethod
+    def _check_entitlement_namespace(cls, urn: str | None) -> str | None:
+        return None if urn is None else check_urn(urn)
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _check_smtp_url(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None:
+            parse_smtp_url(url.get_secret_value())
+        return url
+
+    @field_validator("mail_from")
+    @classmethod
+    def _check_mail_from(cls, mailbox: str) -> str:
+        return str(parse_mailbox(mailbox))
+
     @field_validator("workers")
     @classmethod
     def _check_workers(cls, workers: int, info: ValidationInfo) -> int:
@@ -260,7 +296,9 @@ class Settings(BaseModel):
     def describe(self) -> dict[str, str]:
         """Every setting by the name of its variable, as text that is safe to show: without secrets and passwords."""
         shown = {PREFIX + name.upper(): written(getattr(self, name)) for name in type(self).model_fields}
-        shown["IDP_DATABASE_URL"] = without_password(self.database_url.get_secret_value())
+        for name, url in (("IDP_DATABASE_URL", self.database_url), ("IDP_SMTP_URL", self.smtp_url)):
+            if url is not None:
+                shown[name] = without_password(url.get_secret_value())
         return shown
 
 

@@ -8,20 +8,21 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from idp.store import migrate
-from idp.store.columns import metadata
 from idp.store.database import Database
 from idp.store.store import Store
 from tests.support import postgresql
 from tests.support.clock import START, FakeClock
 from tests.support.paths import MIGRATIONS
-from tests.support.postgresql import PostgreSQL
+from tests.support.postgresql import PostgreSQL, WorkerDatabase
+from tests.support.reuse import reusing
 
 # A busy machine is no defect of a test.
 settings.register_profile("default", deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
@@ -51,6 +52,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         config.stash[CLEANER].communicate()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _reusing() -> Iterator[None]:
+    with reusing():
+        yield
+
+
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock()
@@ -69,10 +76,11 @@ def postgresql_server(request: pytest.FixtureRequest) -> PostgreSQL:
 
 
 @pytest.fixture(scope="session")
-def _worker_database(postgresql_server: PostgreSQL, worker_id: str) -> str:
+def worker_database(postgresql_server: PostgreSQL, worker_id: str) -> Iterator[WorkerDatabase]:
     name = f"lab_id_{worker_id}"
     asyncio.run(postgresql_server.execute(f"CREATE DATABASE {name} TEMPLATE {postgresql.TEMPLATE}"))
-    return name
+    with closing(WorkerDatabase(postgresql_server, name)) as database:
+        yield database
 
 
 @pytest.fixture(scope="session")
@@ -88,11 +96,9 @@ def sqlite_url(_sqlite_template: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def postgresql_url(postgresql_server: PostgreSQL, _worker_database: str) -> str:
-    # Deleting takes a millisecond; TRUNCATE takes eighty, and cloning the template three hundred.
-    deletes = (f"DELETE FROM {table.name};" for table in reversed(metadata.sorted_tables))
-    await postgresql_server.execute(f"SET lock_timeout = '10s'; {' '.join(deletes)}", database=_worker_database)
-    return postgresql_server.url(_worker_database)
+def postgresql_url(worker_database: WorkerDatabase) -> str:
+    worker_database.clear()
+    return worker_database.url
 
 
 @pytest.fixture

@@ -448,6 +448,63 @@ def test_a_file_of_authorities_that_cannot_be_read_is_refused_with_the_reason(
     ]
 
 
+# ── Mail ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize(
+    ("environ", "sender"),
+    [
+        ({}, "Lab ID <no-reply@localhost>"),
+        ({"IDP_ISSUER": "https://id.example.org:8443"}, "Lab ID <no-reply@id.example.org>"),
+        ({"IDP_ISSUER": "https://id.example.org."}, "Lab ID <no-reply@id.example.org>"),
+        ({"IDP_ISSUER": "http://127.0.0.1:8000"}, "Lab ID <no-reply@localhost>"),
+        ({"IDP_ISSUER": "https://[2001:db8::1]"}, "Lab ID <no-reply@localhost>"),
+        ({"IDP_SERVICE_NAME": 'The "Bio" <Lab>\nBcc: x\\'}, "The Bio LabBcc: x <no-reply@localhost>"),
+        ({"IDP_MAIL_FROM": '"Lab, Zürich" <id@example.org>'}, "Lab, Zürich <id@example.org>"),
+        ({"IDP_MAIL_FROM": "id@example.org"}, "id@example.org"),
+    ],
+)
+def test_mail_is_from_the_service_at_the_issuers_host_unless_told_otherwise(
+    tmp_path: Path, environ: dict[str, str], sender: str
+) -> None:
+    assert load_settings(environ, cwd=tmp_path).mail_from == sender
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "wrong"),
+    [
+        ("IDP_SMTP_URL", f"http://idp:{SECRET}@mail.example.org", "must begin with smtp:// or smtps://"),
+        ("IDP_SMTP_URL", f"smtp://{SECRET}@mail.example.org", "must have both user and password, or neither"),
+        ("IDP_MAIL_FROM", f"{SECRET}\nBcc: x@example.org", "must be an address such as no-reply@example.org"),
+    ],
+)
+def test_a_mail_server_or_sender_that_is_none_is_refused_without_being_repeated(
+    tmp_path: Path, name: str, value: str, wrong: str
+) -> None:
+    (line,) = refusal({name: value}, tmp_path)
+    assert line.startswith(f"{name} {wrong}")
+    assert SECRET not in line
+
+
+# ── Entitlements ────────────────────────────────────────────────────────────────────────────────────────────────────
+@pytest.mark.parametrize("urn", ["urn:example:idp", "urn:geant:lab.example:id%C3%A9", "urn:x1:A:b/c@d"])
+def test_entitlements_are_written_under_a_urn_and_not_at_all_without_rfc8141_s2(tmp_path: Path, urn: str) -> None:
+    assert load_settings({"IDP_ENTITLEMENT_NAMESPACE": urn}, cwd=tmp_path).entitlement_namespace == urn
+    assert load_settings({}, cwd=tmp_path).entitlement_namespace is None
+
+
+@pytest.mark.parametrize(
+    "urn",
+    [
+        *("https://id.example.org", "example:idp", "urn:example", "urn:e:idp", "urn:-example:idp", "urn:example-:idp"),
+        *("URN:example:idp", "urn:Example:idp", f"urn:{'x' * 33}:idp", "urn:example:id p", "urn:example:idp#x"),
+        *("urn:example:idp?=x", "urn:example:idé", "urn:example:%4", "urn:example:idp:", "urn:example:idp/"),
+        "urn:example:" + "x" * 200,
+    ],
+)
+def test_what_is_no_urn_names_no_entitlements_rfc8141_s2(tmp_path: Path, urn: str) -> None:
+    (line,) = refusal({"IDP_ENTITLEMENT_NAMESPACE": urn}, tmp_path)
+    assert line.startswith("IDP_ENTITLEMENT_NAMESPACE must ")
+
+
 # ── Secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize(
     "url",
@@ -462,11 +519,13 @@ def test_a_file_of_authorities_that_cannot_be_read_is_refused_with_the_reason(
 )
 def test_secrets_are_not_shown(tmp_path: Path, url: str) -> None:
     environ = {"IDP_DATABASE_URL": url, "IDP_KEY_ENCRYPTION_KEY": SECRET, "IDP_TRUSTED_PROXIES": "10.0.0.0/8"}
+    environ["IDP_SMTP_URL"] = f"smtp://idp:{SECRET}@mail.example:25"
     settings = load_settings(environ, cwd=tmp_path)
     assert settings.key_encryption_key == SecretStr(SECRET)
     shown = settings.describe()
     assert SECRET not in f"{settings!r} {settings} {shown}"
     assert "db.example" in shown["IDP_DATABASE_URL"]
+    assert shown["IDP_SMTP_URL"] == "smtp://idp:***@mail.example:25"
     assert shown["IDP_TRUSTED_PROXIES"] == "10.0.0.0/8"
     assert shown.keys() == {f"IDP_{name.upper()}" for name in Settings.model_fields}
 
@@ -499,6 +558,8 @@ def test_the_documentation_gives_default_meaning_and_unit_of(name: str) -> None:
     default, meaning, unit = documented()[f"IDP_{name.upper()}"]
     if name == "listen_port":
         assert default == "the issuer's port on loopback, else 8000"
+    elif name == "mail_from":
+        assert default == "the service's name, and no-reply at the issuer's host"
     elif isinstance(field.default, SecretStr):
         assert default == field.default.get_secret_value()
     elif name == "rate_limit_exempt":

@@ -9,7 +9,7 @@ import typer
 from idp.cli.run import Json, echo_json, over_store
 
 if TYPE_CHECKING:
-    from idp.app import Opened
+    from idp.opening import Opened
     from idp.services.apply import Applied, Apply
 
 _Files = Annotated[

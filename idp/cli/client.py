@@ -12,8 +12,8 @@ from idp.cli.run import ACTOR, Json, Person, echo_json, group, over_store, refus
 from idp.domain.client import ApplicationType, Client, ClientAuthMethod, GrantType
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.lab import LabMembership
+    from idp.opening import Opened
     from idp.services.claims_preview import Preview
 
 app = group("Applications and services.")
@@ -121,7 +121,7 @@ def preview(
     """Show what a client would be told about somebody, and why each claim and lab is there or not; mints nothing."""
 
     async def run(opened: "Opened") -> "Preview":
-        from idp.app import entitlement_namespace
+        from idp.opening import entitlement_namespace
         from idp.services.claims_preview import ClaimsPreview
         from idp.services.lab_permissions import OPERATOR
 

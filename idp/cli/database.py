@@ -9,7 +9,7 @@ import typer
 from idp.cli.run import FAILED, Json, echo_json, group, over_store, refusing
 
 if TYPE_CHECKING:
-    from idp.app import Opened
+    from idp.opening import Opened
     from idp.store.database import Database
 
 app = group("The database's schema.")

@@ -10,7 +10,7 @@ from idp.cli.run import CannotStart
 from idp.settings import Settings, is_loopback, load_settings
 
 if TYPE_CHECKING:
-    from idp.app import Opened
+    from idp.opening import Opened
 
 _FOLDER = Path("var/demo")
 _MARK = "README.txt"

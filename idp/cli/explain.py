@@ -7,7 +7,7 @@ import typer
 from idp.cli.run import Json, echo_json, over_store, refuse
 
 if TYPE_CHECKING:
-    from idp.app import Opened
+    from idp.opening import Opened
     from idp.protocol.refusal import Marked
     from idp.services.refusals import Ticket
 

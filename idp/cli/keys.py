@@ -7,8 +7,8 @@ import typer
 from idp.cli.run import ACTOR, Json, echo_json, group, over_store, refuse
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.signing_key import SigningKey
+    from idp.opening import Opened
 
 app = group("Signing keys and the key-encryption key.")
 

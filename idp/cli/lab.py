@@ -9,8 +9,8 @@ from idp.cli.run import Json, LabSlug, echo_json, every, group, over_store, refu
 from idp.domain.lab import LabStatus
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.lab import Lab
+    from idp.opening import Opened
 
 app = group("Labs, their members, and what they give to services.")
 

@@ -10,8 +10,8 @@ from idp.domain.lab import LabRole
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from idp.app import Opened
     from idp.domain.invitation import Invitation
+    from idp.opening import Opened
     from idp.services.invitations import Invitations
 
 

@@ -10,10 +10,10 @@ from idp.cli.run import Json, LabSlug, Person, echo_json, every, over_store, ref
 from idp.domain.lab import LabRole
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.join_request import JoinRequest
     from idp.domain.lab import LabMember, Membership
     from idp.domain.user import User
+    from idp.opening import Opened
     from idp.services.lab_csv import LabCsv
     from idp.services.lab_import import ImportPlan
 

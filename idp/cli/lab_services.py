@@ -8,8 +8,8 @@ from idp.cli.run import Json, LabSlug, echo_json, over_store, until
 from idp.domain.lab import LabRole
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.lab_grant import LabGrant
+    from idp.opening import Opened
 
 _Service = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="A client with client_credentials.")]
 

@@ -8,8 +8,8 @@ import typer
 from idp.cli.run import Json, echo_json, group, over_store
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.logout import LogoutDelivery
+    from idp.opening import Opened
 
 app = group("Logout tokens that applications were to get and have not got.")
 

@@ -8,8 +8,8 @@ import typer
 from idp.cli.run import ACTOR, Json, echo_json, group, over_store
 
 if TYPE_CHECKING:
-    from idp.app import Opened
     from idp.domain.registration import InitialAccessToken
+    from idp.opening import Opened
 
 app = group("Initial access tokens, with which developers register clients.")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from idp.app import Opened
+    from idp.opening import Opened
     from idp.services.paging import Page
 
 T = TypeVar("T")
@@ -37,8 +37,8 @@ def group(help: str) -> typer.Typer:
 
 def over_store(work: "Callable[[Opened], Awaitable[T]]", *, create: bool = False) -> T:
     """Open the store that the settings name, run `work` over it, and return what that returns."""
-    from idp.app import open_store
     from idp.observe.logs import configure_logs
+    from idp.opening import open_store
     from idp.settings import load_settings
 
     async def opened() -> T:

@@ -74,7 +74,7 @@ def _load(overrides: Mapping[str, Any]) -> Settings:
 async def _open(settings: Settings, demo_rp_port: int | None) -> str | None:
     """Bring the store up, and return the path of the link to the first super_admin where there is none."""
     with loading():
-        from idp.app import open_store
+        from idp.opening import open_store
         from idp.services.setup import Setup
         from idp.store import migrate
         from idp.store.database import Database

@@ -3,7 +3,7 @@
 The WLCG profile has `wlcg.groups` and `wlcg.groups:/<slug>/<role>` for it (WLCG Common JWT Profiles §3.1).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -95,3 +95,10 @@ def _read(scope: tuple[str, ...]) -> LabRequest:
 def read_lab_request(scope: Iterable[str]) -> LabRequest:
     """Return what a scope asks for, whose tokens are known to be well-formed."""
     return _read(tuple(scope))
+
+
+def as_narrow(left: tuple[str, ...], scope: Sequence[str]) -> tuple[str, ...]:
+    """Return what is left of a scope; with no lab left of those that it named, the rest would mean all labs."""
+    if read_lab_request(left).all_labs and not read_lab_request(scope).all_labs:
+        return tuple(token for token in left if token not in LAB_SCOPES)
+    return left

@@ -48,7 +48,7 @@ class Release:
         return {name: self._reason(name) for name in SCOPE_OF_CLAIM}
 
     def expires_at(self, latest: datetime, *, now: datetime) -> datetime:
-        """Return when a token that says this must end: with the first membership, or soon where it tells of an admin."""
+        """Return when a token that says this ends: with the first membership, or soon where it tells of an admin."""
         ends = [latest, self.labs.ends_at, now + ADMIN_TOKEN_TTL if self.labs.as_admin else None]
         return min(end for end in ends if end is not None)
 

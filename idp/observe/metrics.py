@@ -57,6 +57,10 @@ class Metrics:
             registry=registry,
             multiprocess_mode="livemax",
         )
+        self._mails = Counter("idp_mails", "Attempts to send mail", ("outcome",), registry=registry)
+        self._mails_given_up = Gauge(
+            "idp_mails_given_up", "Mails that were given up", registry=registry, multiprocess_mode="livemax"
+        )
         self._flushes = Histogram(
             "idp_commit_batch_size", "Operations in one group commit", buckets=_OPERATIONS, registry=registry
         )
@@ -91,6 +95,14 @@ class Metrics:
     def logout_deliveries_given_up(self, number: int) -> None:
         """Say how many logout tokens were given up and are still remembered."""
         self._logout_deliveries_given_up.set(number)
+
+    def mail(self, outcome: str) -> None:
+        """Count an attempt to send a mail: `delivered`, `failed` or `given_up`."""
+        self._mails.labels(outcome).inc()
+
+    def mails_given_up(self, number: int) -> None:
+        """Say how many mails were given up and are still remembered."""
+        self._mails_given_up.set(number)
 
     def flushed(self, operations: int) -> None:
         """Count one group commit."""

@@ -8,7 +8,7 @@ from idp.domain.client import Client, RequireLab
 from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given
 from idp.domain.lab import Lab, LabMembership, LabRole
 from idp.domain.lab_release import LabRelease, release_labs
-from idp.domain.lab_scope import LAB_SCOPES, is_about_labs, read_lab_request
+from idp.domain.lab_scope import LAB_SCOPES, LabRequest, is_about_labs, read_lab_request
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.errors import OAuthError
 
@@ -126,6 +126,23 @@ def decided(
     return labs
 
 
+def consent_to(asked: LabRequest, consent: LabConsent | None) -> LabConsent | None:
+    """Return what of a consent a request makes use of; None where all labs are asked for and no consent is needed.
+
+    With it a grant tells of no other lab and no higher role, though lab scopes may be dropped or left out at a refresh.
+    """
+    if asked.all_labs and not asked.named:
+        return consent
+    given = {LATER: LabRole.ADMIN.value} if consent is None else consent
+    labs = dict(given) if asked.all_labs else {}
+    for slug, caps in asked.named.items():
+        if (role := role_given(given, slug)) is not None:
+            # Members of the set are declared from the highest on.
+            highest = min((cap or LabRole.ADMIN for cap in caps), key=list(LabRole).index)
+            labs[slug] = role.capped(highest).value
+    return labs
+
+
 def earlier_labs(consent: LabConsent | None, scope: Iterable[str]) -> tuple[str, ...]:
     """Return the labs that a user gave before as scopes, where a request asks for single labs (RFC 6749 §3.3)."""
     asked = set(scope)
@@ -148,14 +165,16 @@ def meets_required_labs(
     """
     if client.require_lab is None:
         return True
-    named = released.request.named
-    if not released.request.claims:
-        everything = read_lab_request(("labs",))
-        released = release_labs(memberships, everything, allowed=client.allowed_labs, consent=None, now=now, acr=acr)
-    roles = {told.lab.slug: told.role for told in released.labs}
-    if client.require_lab is RequireLab.ANY or (client.allowed_labs == "*" and not named):
+    asked, allowed = released.request, client.allowed_labs
+    everything = read_lab_request(("labs",))
+    held = release_labs(memberships, everything, allowed=allowed, consent=None, now=now, acr=acr).labs
+    roles = {told.lab.slug: told.role for told in (released.labs if asked.claims else held)}
+    if client.require_lab is RequireLab.ANY or (allowed == "*" and not asked.named):
         return bool(roles)
-    demanded = named or dict.fromkeys(client.allowed_labs, ())
+    if not asked.all_labs:
+        # The scope comes through the browser: who leaves labs out of it is not let in for that.
+        roles = {lab.lab.slug: lab.role for lab in held if lab.lab.slug not in asked.named} | roles
+    demanded = {**dict.fromkeys(() if allowed == "*" else allowed, ()), **asked.named}
     return all(
         slug in roles and all(cap is None or roles[slug].contains(cap) for cap in caps)
         for slug, caps in demanded.items()

@@ -32,7 +32,8 @@ def server_metadata(
 ) -> dict[str, Any]:
     """Return the metadata; `endpoints` maps members such as `token_endpoint` to paths of mounted routes.
 
-    Of labs they never name a single one; `entitlements` is whether those are on offer. The algorithms of encryption are those that the cryptography below this layer offers.
+    Of labs they never name a single one; `entitlements` is whether those are on offer. The algorithms of encryption are
+    those that the cryptography below this layer offers.
     """
     auth_methods = [str(method) for method in ClientAuthMethod]
     signing_algs = [str(alg) for alg in SigningAlgorithm]

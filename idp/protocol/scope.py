@@ -9,6 +9,7 @@ from idp.domain.lab_scope import (
     MAX_LAB_SCOPES,
     WLCG_GROUPS,
     LabScope,
+    as_narrow,
     names_lab,
     parse_lab_scope,
     read_lab_request,
@@ -119,7 +120,8 @@ def check_client_scope(client: Client, raw: str | None, held: Sequence[LabMember
 
 def still_registered(client: Client, scope: Iterable[str]) -> tuple[str, ...]:
     """Return what of a granted scope the client could still ask for today."""
-    return tuple(token for token in scope if _is_available(client, token))
+    scope = tuple(scope)
+    return as_narrow(tuple(token for token in scope if _is_available(client, token)), scope)
 
 
 def check_narrower(granted: str, raw: str | None) -> tuple[str, ...]:
@@ -134,6 +136,11 @@ def check_narrower(granted: str, raw: str | None) -> tuple[str, ...]:
     requested = parse_scope(raw)
     _read_labs(requested)
     if not all(token in held or (names_lab(token) and _is_part(token, held)) for token in requested):
+        raise InvalidScope("The scope is wider than what was granted.")
+    asked, given = read_lab_request(requested), read_lab_request(held)
+    # Left out, a lab would be told with whatever role the user has in it.
+    uncapped = any(None not in caps and slug not in asked.named for slug, caps in given.named.items())
+    if asked.all_labs and (uncapped or not given.all_labs):
         raise InvalidScope("The scope is wider than what was granted.")
     return requested or held
 

@@ -15,7 +15,7 @@ from idp.domain.origin import origin_of
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import AccessDenied, InvalidScope, LoginRequired, OAuthError
-from idp.protocol.lab_consent import LabRequired, lab_scope, meets_required_labs
+from idp.protocol.lab_consent import LabRequired, consent_to, lab_scope, meets_required_labs
 from idp.protocol.prompt import consent_tokens, covers
 from idp.protocol.response_type import CODE, ID_TOKEN, TOKEN
 from idp.protocol.session_state import session_state
@@ -93,7 +93,7 @@ class AuthorizationAnswer:
         """Return what is granted of the scope.
 
         Raises:
-            InvalidScope: nothing; whether a lab does not exist, or the user is not in it, or keeps it back, is not told.
+            InvalidScope: nothing; whether a lab does not exist, the user is not in it, or keeps it back, is not told.
             LabRequired: the user is in none of the labs that the client insists on.
         """
         client, acr = request.client, signed_in.session.acr
@@ -155,21 +155,18 @@ class AuthorizationAnswer:
                 )
             )
         if TOKEN in request.response_type:
-            access_token, row = await self._issuer.access_token(
+            issued = await self._issuer.access_token(
                 client, grant, grant.scope.split(), audience=request.resources, now=now
             )
-            rows.append(row)
-            params |= {
-                "access_token": access_token,
-                "token_type": "Bearer",
-                "expires_in": str(int((row.expires_at - now).total_seconds())),
-                **({"scope": row.scope} if row.scope else {}),
-            }
+            access_token = issued.token
+            rows.append(issued.row)
+            params |= {name: str(value) for name, value in issued.response(now=now).items()}
         if ID_TOKEN in request.response_type:
             params["id_token"] = await self._issuer.id_token(
                 client,
                 grant,
                 signed_in.user,
+                granted=grant.scope.split(),
                 # §5.4: with nothing to ask userinfo with, the claims of the scopes stand here.
                 scope=grant.scope.split() if request.response_type == {ID_TOKEN} else (),
                 access_token=access_token,
@@ -182,12 +179,14 @@ class AuthorizationAnswer:
 
 
 def _lab_consent(request: AuthorizationRequest, consent: Consent | None) -> LabConsent | None:
-    """Return which labs may be told; None where the user is not asked, and was not."""
+    """Return which of the labs that are asked for may be told; None where the user is not asked, and was not."""
     answered = None if consent is None else consent.labs
     if not request.client.trusted:
-        return answered or {}
-    # Asked nevertheless, users of a trusted application have said no to what they said no to, and yes to all else.
-    return None if answered is None else {**answered, LATER: LabRole.ADMIN.value}
+        answered = answered or {}
+    elif answered is not None:
+        # Asked nevertheless, users of a trusted application have said no to what they said no to, and yes to all else.
+        answered = {**answered, LATER: LabRole.ADMIN.value}
+    return consent_to(read_lab_request(lab_scope(request)), answered)
 
 
 def _grant(

@@ -42,11 +42,6 @@ class ClientCredentialsGrant:
         asked = read_resources(params)
         known = await self._resources.find_all(asked)
         audience = check_resources(asked, client, known, issuer=self._issuer.issuer)
-        token, row = await self._issuer.access_token(client, None, scope, audience=audience, held=held, now=now)
-        await self._store.commit.append(row)
-        response = {
-            "access_token": token,
-            "token_type": "Bearer",
-            "expires_in": int((row.expires_at - now).total_seconds()),
-        }
-        return {**response, "scope": row.scope} if row.scope else response
+        issued = await self._issuer.access_token(client, None, scope, audience=audience, held=held, now=now)
+        await self._store.commit.append(issued.row)
+        return issued.response(now=now)

@@ -1,26 +1,43 @@
 """Labs and who belongs to them."""
 
-import re
 from dataclasses import replace
-from datetime import UTC, date, datetime, time
+from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
 from idp.crypto.opaque import mint_id
+from idp.domain.acr import ACR_LADDER
 from idp.domain.audit import AuditAction
+from idp.domain.client import Client
 from idp.domain.clock import Clock
-from idp.domain.lab import RESERVED_SLUGS, Lab, LabRole, LabStatus, ManagedBy, Membership, is_lab_slug
+from idp.domain.lab import RESERVED_SLUGS, Lab, LabMember, LabRole, LabStatus, ManagedBy, Membership, is_lab_slug
 from idp.domain.user import User
-from idp.services.accounts import find_user
 from idp.services.audit import audit_event
-from idp.services.input import Input, InputRefused, Lines, Text, WebAddress, longest
+from idp.services.input import Begins, Ends, Input, InputRefused, Lines, Text, WebAddress, longest
+from idp.services.lab_members import check_keeps_admin, end_membership, locked_lab, newcomer, write_membership
+from idp.services.lab_permissions import (
+    Actor,
+    acting_service,
+    acting_user,
+    check_installation_admin,
+    check_open,
+    managed_lab,
+    seen_lab,
+)
+from idp.services.paging import (
+    Page,
+    checked_limit,
+    checked_search,
+    label_position_in,
+    page_of,
+    read_cursor,
+    word_position_in,
+)
 from idp.store.errors import Conflict, NotFound
+from idp.store.members import label_position
 from idp.store.store import Store, Transaction
-
-END_OF_DAY = time(23, 59, 59, tzinfo=UTC)
-_START_OF_DAY = time(0, tzinfo=UTC)
-_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+from idp.store.words import sought
 
 
 def check_slug(slug: str) -> str:
@@ -36,37 +53,27 @@ def check_slug(slug: str) -> str:
     return slug
 
 
-def _instant(at: time) -> BeforeValidator:
-    """Read a moment; a mere date stands for the time `at` on that day."""
+def _check_acr(acr: str) -> str:
+    if acr not in ACR_LADDER:
+        raise ValueError(f"it must be {' or '.join(ACR_LADDER)}")
+    return acr
 
-    def read(value: object) -> object:
-        if value is None or isinstance(value, datetime):
-            return value
-        try:
-            text = str(value)
-            if _DATE.fullmatch(text):
-                return datetime.combine(date.fromisoformat(text), at)
-            moment = datetime.fromisoformat(text)
-        except ValueError:
-            raise ValueError("it must be a date such as 2027-06-30, or a time such as 2027-06-30T12:00:00Z") from None
-        if moment.tzinfo is None:
-            raise ValueError("it needs a time zone, such as Z for UTC")
-        try:
-            return moment.astimezone(UTC)
-        except OverflowError:
-            raise ValueError("it is beyond the years that can be stored") from None
 
-    return BeforeValidator(read)
+_Name = Annotated[Text, longest(200)]
+_Acr = Annotated[str, AfterValidator(_check_acr)]
 
 
 class LabInput(Input):
     """A lab as it is written down."""
 
     slug: Annotated[str, AfterValidator(check_slug)]
-    name: Annotated[Text, longest(200)]
+    name: _Name
     description: Lines | None = None
     homepage: WebAddress | None = None
     contact: Text | None = None
+    logo_uri: WebAddress | None = None
+    admin_acr: _Acr | None = None
+    accepts_join_requests: bool = False
     status: LabStatus = LabStatus.ACTIVE
 
     def lab(self, present: Lab | None, *, now: datetime, managed_by: ManagedBy = ManagedBy.ADMIN) -> Lab:
@@ -75,14 +82,31 @@ class LabInput(Input):
         return replace(base, **dict(self))
 
 
+class LabChanges(Input):
+    """What is to become different about a lab; what is not given stays as it is, and None clears it."""
+
+    name: _Name = Field(default="", validate_default=False)
+    description: Lines | None = None
+    homepage: WebAddress | None = None
+    contact: Text | None = None
+    logo_uri: WebAddress | None = None
+    admin_acr: _Acr | None = None
+    accepts_join_requests: bool = False
+    status: LabStatus = LabStatus.ACTIVE
+
+    def lab(self, present: Lab) -> Lab:
+        """Return the lab as it becomes."""
+        return replace(present, **{name: getattr(self, name) for name in self.model_fields_set})
+
+
 class MembershipInput(Input):
     """A membership as it is written down; a date ends or begins that day in UTC."""
 
     lab: str
     user: Text
     role: LabRole = LabRole.MEMBER
-    not_before: Annotated[datetime | None, _instant(_START_OF_DAY)] = None
-    expires_at: Annotated[datetime | None, _instant(END_OF_DAY)] = None
+    not_before: Begins | None = None
+    expires_at: Ends | None = None
 
     @field_validator("expires_at")
     @classmethod
@@ -110,18 +134,61 @@ class MembershipInput(Input):
 
 
 class Labs:
-    """Administers labs; `actor` is who does it, for the audit log."""
+    """Administers labs; whoever asks is an `Actor`, and a lab that they do not see does not exist for them."""
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
-    async def create(self, given: LabInput, *, actor: str) -> Lab:
+    # ── Who asks ────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def actor_for(self, user: User, *, acr: str, application: Client | None = None) -> Actor:
+        """Return a person as an actor, who signed in with `acr`, perhaps through an application."""
+        async with self._store.read() as tx:
+            return await acting_user(tx, user, acr=acr, now=self._clock(), application=application)
+
+    async def actor_for_service(self, client: Client) -> Actor:
+        """Return a service as an actor."""
+        async with self._store.read() as tx:
+            return await acting_service(tx, client, now=self._clock())
+
+    # ── Labs ────────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def find(self, actor: Actor, slug: str) -> Lab:
+        """Return a lab.
+
+        Raises:
+            NotFound: there is none, or not for this actor.
+        """
+        async with self._store.read() as tx:
+            return await seen_lab(tx, actor, slug)
+
+    async def list(
+        self, actor: Actor, *, search: str | None = None, after: str | None = None, limit: int = 50
+    ) -> Page[Lab]:
+        """Return the labs that the actor sees, in the order of their slugs; a search looks into slug and name.
+
+        Raises:
+            InputRefused: search, cursor or limit is none.
+        """
+        text, limit = checked_search(search), checked_limit(limit)
+        (behind,) = ("",) if after is None else read_cursor(after, str)
+        async with self._store.read() as tx:
+            found = await tx.labs.page(
+                ids=None if actor.sees_all else sorted(actor.roles),
+                slugs=None if actor.labs == "*" else actor.labs,
+                search=text or None,
+                after=str(behind),
+                limit=limit + 1,
+            )
+        return page_of(found, limit=limit, position=lambda lab: (lab.slug,))
+
+    async def create(self, actor: Actor, given: LabInput) -> Lab:
         """Create a lab.
 
         Raises:
+            Forbidden: the actor does not administer the installation.
             InputRefused: the slug is or once was another lab's.
         """
+        check_installation_admin(actor)
         now = self._clock()
         lab = given.lab(None, now=now)
         try:
@@ -129,46 +196,173 @@ class Labs:
                 await check_slug_is_free(tx, given.slug)
                 await tx.labs.add(lab)
                 await tx.audit_events.add(
-                    audit_event(AuditAction.LAB_CREATED, actor=actor, target=lab.id, now=now, slug=lab.slug)
+                    audit_event(AuditAction.LAB_CREATED, actor=actor.id, target=lab.id, now=now, slug=lab.slug)
                 )
         except Conflict:
             raise InputRefused({("slug",): "there is a lab with this slug already"}) from None
         return lab
 
-    async def add_member(self, given: MembershipInput, *, actor: str) -> Membership:
-        """Make somebody a member, or change the membership that they have.
+    async def update(self, actor: Actor, slug: str, changes: LabChanges) -> Lab:
+        """Change a lab; only whoever administers the installation archives it and takes it back.
 
         Raises:
-            NotFound: there is no such lab or account.
+            NotFound: there is no such lab for the actor.
+            Forbidden: they are no admin of it, or this is not theirs to change.
         """
         async with self._store.write() as tx:
             now = self._clock()
-            lab, user = await _find(tx, given.lab, given.user)
-            present = await tx.memberships.find(lab.id, user.id)
-            membership = given.membership(present, lab, user, now=now, granted_by=actor)
-            if present is None:
-                await tx.memberships.add(membership)
-            else:
-                await tx.memberships.save(membership)
-            action = AuditAction.MEMBERSHIP_CREATED if present is None else AuditAction.MEMBERSHIP_UPDATED
+            present = await locked_lab(tx, actor, slug, now=now)
+            lab = changes.lab(present)
+            if lab.status is not present.status:
+                check_installation_admin(actor)
+            fields = sorted(name for name in changes.model_fields_set if getattr(lab, name) != getattr(present, name))
+            if fields:
+                await tx.labs.save(lab)
+                await tx.audit_events.add(
+                    audit_event(AuditAction.LAB_UPDATED, actor=actor.id, target=lab.id, now=now, fields=fields)
+                )
+        return lab
+
+    async def delete(self, actor: Actor, slug: str) -> None:
+        """Delete a lab with everything in it; its slug is never given out again.
+
+        Raises:
+            NotFound: there is no such lab for the actor.
+            Forbidden: they do not administer the installation.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            lab = await seen_lab(tx, actor, slug)
+            check_installation_admin(actor)
+            await tx.labs.bury(lab, now=now)
             await tx.audit_events.add(
-                audit_event(action, actor=actor, target=user.id, now=now, lab=lab.id, role=str(membership.role))
+                audit_event(AuditAction.LAB_DELETED, actor=actor.id, target=lab.id, now=now, slug=lab.slug)
             )
+
+    # ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    async def members(
+        self,
+        actor: Actor,
+        slug: str,
+        *,
+        search: str | None = None,
+        role: LabRole | None = None,
+        after: str | None = None,
+        limit: int = 50,
+    ) -> Page[LabMember]:
+        """Return a lab's members: in the order of their labels, or those found by words' beginnings in that of words.
+
+        Each word of a search begins one of the address, the user name or the name.
+
+        Raises:
+            NotFound: there is no such lab for the actor.
+            Forbidden: they belong to it, but do not look after it.
+            InputRefused: search, cursor or limit is none.
+        """
+        text, limit = checked_search(search), checked_limit(limit)
+        words = sought(text)
+        async with self._store.read() as tx:
+            lab = await _opened_lab(tx, actor, slug)
+            if words:
+                last = None if after is None else word_position_in(after, words[0])
+                hits = await tx.members.search(lab.id, words, after=last, limit=limit + 1, role=role)
+                page = page_of(hits, limit=limit, position=lambda hit: (hit[0], hit[1].user.id))
+                return Page(tuple(member for _, member in page.items), page.next)
+            if text:
+                return Page((), None)
+            behind = None if after is None else label_position_in(after)
+            found = await tx.members.page(lab.id, after=behind, limit=limit + 1, role=role)
+        return page_of(found, limit=limit, position=lambda member: label_position(member.user))
+
+    async def count_members(self, actor: Actor, slug: str) -> int:
+        """Return how many members a lab has.
+
+        Raises:
+            NotFound, Forbidden: as for `members`.
+        """
+        async with self._store.read() as tx:
+            return await tx.members.count((await _opened_lab(tx, actor, slug)).id)
+
+    async def member(self, actor: Actor, slug: str, identifier: str) -> LabMember:
+        """Return the member whom an id, an address or a user name means.
+
+        Raises:
+            NotFound: there is no such lab for the actor, or no such member.
+            Forbidden: as for `members`.
+        """
+        async with self._store.read() as tx:
+            lab = await _opened_lab(tx, actor, slug)
+            member = await tx.members.find(lab.id, identifier)
+        if member is None:
+            raise NotFound(f"{identifier} is no member of {slug}")
+        return member
+
+    async def admins(self, actor: Actor, slug: str) -> tuple[LabMember, ...]:
+        """Return who looks after a lab now, so that everybody who sees it knows whom to ask.
+
+        Raises:
+            NotFound: there is no such lab for the actor.
+        """
+        async with self._store.read() as tx:
+            lab = await seen_lab(tx, actor, slug)
+            return tuple(await tx.members.admins(lab.id, now=self._clock(), limit=50))
+
+    async def set_member(self, actor: Actor, given: MembershipInput) -> Membership:
+        """Change a membership; where there is none, make one for an id, or for whoever administers the installation.
+
+        Raises:
+            NotFound: there is no such lab for the actor, or no such member.
+            Forbidden: they are no admin of it, the lab is archived, or it would have no admin.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            lab = await locked_lab(tx, actor, given.lab, now=now, granting=given.role)
+            member = await tx.members.find(lab.id, given.user)
+            if member is None:
+                check_open(lab)
+                user, present = await newcomer(tx, actor, given.user), None
+            else:
+                user, present = member.user, member.membership
+            membership = given.membership(present, lab, user, now=now, granted_by=actor.id)
+            if present is not None and not actor.manages_all:
+                await check_keeps_admin(tx, present, membership, now=now)
+            if membership != present:
+                await write_membership(tx, present, membership, actor=actor.id, now=now)
         return membership
 
-    async def remove_member(self, slug: str, identifier: str, *, actor: str) -> None:
+    async def remove_member(self, actor: Actor, slug: str, identifier: str) -> None:
         """End a membership.
 
         Raises:
-            NotFound: there is no such lab, account or membership.
+            NotFound: there is no such lab for the actor, or no such member.
+            Forbidden: they are no admin of it, or it would have no admin.
         """
         async with self._store.write() as tx:
-            lab, user = await _find(tx, slug, identifier)
-            if not await tx.memberships.delete(lab.id, user.id):
-                raise NotFound(f"{user.label} is no member of {slug}")
-            await tx.audit_events.add(
-                audit_event(AuditAction.MEMBERSHIP_DELETED, actor=actor, target=user.id, now=self._clock(), lab=lab.id)
-            )
+            now = self._clock()
+            lab = await locked_lab(tx, actor, slug, now=now)
+            member = await tx.members.find(lab.id, identifier)
+            if member is None:
+                raise NotFound(f"{identifier} is no member of {slug}")
+            if not actor.manages_all:
+                await check_keeps_admin(tx, member.membership, None, now=now)
+            await end_membership(tx, member.membership, actor=actor.id, now=now)
+
+    async def leave(self, user: User, slug: str) -> None:
+        """End the user's own membership.
+
+        Raises:
+            NotFound: they belong to no such lab.
+            Forbidden: they are its last admin.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            lab = await tx.labs.find_by_slug(slug)
+            if lab is None or await tx.memberships.find(lab.id, user.id) is None:
+                raise NotFound(f"there is no lab {slug}")
+            await tx.labs.lock(lab.id)
+            held = await tx.memberships.get(lab.id, user.id)
+            await check_keeps_admin(tx, held, None, now=now)
+            await end_membership(tx, held, actor=user.id, now=now, action=AuditAction.MEMBERSHIP_ENDED_BY_MEMBER)
 
 
 async def check_slug_is_free(tx: Transaction, slug: str) -> None:
@@ -183,10 +377,5 @@ async def check_slug_is_free(tx: Transaction, slug: str) -> None:
         raise InputRefused({("slug",): "it was a deleted lab's, and slugs are never given out again"})
 
 
-async def _find(tx: Transaction, slug: str, identifier: str) -> tuple[Lab, User]:
-    lab, user = await tx.labs.find_by_slug(slug), await find_user(tx, identifier)
-    if lab is None:
-        raise NotFound(f"there is no lab {slug}")
-    if user is None:
-        raise NotFound(f"there is no account {identifier}")
-    return lab, user
+async def _opened_lab(tx: Transaction, actor: Actor, slug: str) -> Lab:
+    return await seen_lab(tx, actor, slug) if actor.sees_all else await managed_lab(tx, actor, slug)

@@ -1,22 +1,26 @@
-"""Logos of applications (OpenID Connect Registration §2, `logo_uri`): fetched by us, drawn anew, served from here.
+"""Logos of applications and labs (OpenID Connect Registration §2, `logo_uri`): fetched, drawn anew, served from here.
 
-So an application's server never learns who looks at our pages, and whatever its file was, ours is a plain PNG.
+So the server of an application or lab never learns who looks at our pages, and whatever its file was, ours is a PNG.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import sha256
 from io import BytesIO
+from typing import Any, Self
 
 from idp.domain.client import Client
 from idp.domain.clock import Clock
-from idp.domain.logo import Logo
+from idp.domain.lab import Lab
+from idp.domain.logo import LabLogo, Logo
 from idp.observe.logs import get_logger
 from idp.outbound.client import Outbound, OutboundError
 from idp.services.jobs import to_the_end
 from idp.store.errors import Conflict
-from idp.store.store import Store
+from idp.store.logos import Pictures
+from idp.store.store import Store, Transaction
 
 MAX_BYTES = 262_144
 MAX_PIXELS = 4_000_000
@@ -36,10 +40,28 @@ class NotALogo(Exception):
     """What was fetched cannot be shown; the text says why, for the log, and repeats nothing of it."""
 
 
-class Logos:
-    """Fetches logos in the background, each client's once at a time, and knows where ours are served.
+@dataclass(frozen=True, slots=True)
+class _Owner:
+    """Whose logo: a client's or a lab's."""
 
-    A page that shows one waits up to `patience` for what is being fetched.
+    kind: type[Logo | LabLogo]
+    id: str
+
+    @classmethod
+    def of(cls, owner: Client | Lab) -> Self:
+        return cls(Logo, owner.client_id) if isinstance(owner, Client) else cls(LabLogo, owner.id)
+
+    def logos(self, tx: Transaction) -> Pictures[Any]:
+        return tx.logos if self.kind is Logo else tx.lab_logos
+
+    def logo(self, **fetched: Any) -> Logo | LabLogo:
+        return Logo(client_id=self.id, **fetched) if self.kind is Logo else LabLogo(lab_id=self.id, **fetched)
+
+
+class Logos:
+    """Fetches logos in the background, each owner's once at a time, and knows where ours are served.
+
+    Owners are clients and labs. A page that shows a logo waits up to `patience` for what is being fetched.
     """
 
     def __init__(
@@ -50,50 +72,53 @@ class Logos:
         self._clock = clock
         self._patience = patience
         self._closed = False
-        self._fetching: dict[str, asyncio.Task[None]] = {}
+        self._fetching: dict[_Owner, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(AT_A_TIME)
 
-    async def url(self, client: Client) -> str | None:
-        """Return where we serve a client's logo; None while there is none, which is then fetched in the background.
+    async def url(self, owner: Client | Lab) -> str | None:
+        """Return where we serve an owner's logo; None while there is none, which is then fetched in the background.
 
         While it is being fetched this waits, but not for long.
         """
-        urls = await self.urls([client])
-        fetching = self._fetching.get(client.client_id)
+        key = _Owner.of(owner)
+        urls = await self.urls([owner])
+        fetching = self._fetching.get(key)
         if fetching is not None:
             # The first page after a registration is where people look who has come: worth a moment, once.
             await asyncio.wait({fetching}, timeout=self._patience.total_seconds())
-            urls = await self.urls([client])
-        return urls.get(client.client_id)
+            urls = await self.urls([owner])
+        return urls.get(key.id)
 
-    async def urls(self, clients: Iterable[Client]) -> Mapping[str, str]:
-        """Return the same for several clients by client_id, without those that have no logo yet."""
-        wanted = {client.client_id: client for client in clients if client.logo_uri is not None}
+    async def urls(self, owners: Iterable[Client | Lab]) -> Mapping[str, str]:
+        """Return the same for several of a kind by client_id or the lab's id, without those that have no logo yet."""
+        wanted: dict[_Owner, Client | Lab] = {_Owner.of(owner): owner for owner in owners if owner.logo_uri is not None}
         if not wanted:
             return {}
         async with self._store.read() as tx:
-            held = {logo.client_id: logo for logo in await tx.logos.without_content(wanted)}
+            held = await next(iter(wanted)).logos(tx).without_content(key.id for key in wanted)
         urls = {}
-        for client_id, client in wanted.items():
-            logo = held.get(client_id)
-            if logo is None or logo.uri != client.logo_uri:
-                self.begin(client)
+        for key, owner in wanted.items():
+            logo = held.get(key.id)
+            if logo is None or logo.uri != owner.logo_uri:
+                self.begin(owner)
             elif logo.digest is not None:
-                urls[client_id] = f"/logo/{logo.digest}.png"
+                urls[key.id] = f"/logo/{logo.digest}.png"
         return urls
 
     async def content(self, digest: str) -> bytes | None:
         """Return the PNG with this SHA-256 in hexadecimal; None when there is none."""
         async with self._store.read() as tx:
-            logo = await tx.logos.find_by_digest(digest)
+            logo = await tx.logos.find_by_digest(digest) or await tx.lab_logos.find_by_digest(digest)
         return None if logo is None else logo.content
 
     async def fetch_due(self) -> None:
         """Fetch what is missing, and again what could not be fetched an hour ago; one round of the job."""
+        before = self._clock() - RETRY_AFTER
         async with self._store.read() as tx:
-            due = await tx.logos.due(before=self._clock() - RETRY_AFTER, limit=MAX_WAITING)
-        for client in due:
-            self.begin(client)
+            due: list[Client | Lab] = [*await tx.logos.due(before=before, limit=MAX_WAITING)]
+            due += await tx.lab_logos.due(before=before, limit=MAX_WAITING)
+        for owner in due:
+            self.begin(owner)
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
     async def close(self) -> None:
@@ -103,39 +128,41 @@ class Logos:
             task.cancel()
         await asyncio.gather(*self._fetching.values(), return_exceptions=True)
 
-    def begin(self, client: Client) -> None:
-        """Fetch a client's logo in the background, unless that is being done."""
+    def begin(self, owner: Client | Lab) -> None:
+        """Fetch an owner's logo in the background, unless that is being done."""
+        key = _Owner.of(owner)
         full = self._closed or len(self._fetching) >= MAX_WAITING
-        if full or client.client_id in self._fetching or client.logo_uri is None:
+        if full or key in self._fetching or owner.logo_uri is None:
             return
-        task = asyncio.create_task(self._fetch(client.client_id, client.logo_uri))
-        self._fetching[client.client_id] = task
-        task.add_done_callback(lambda done: self._ended(client.client_id, done))
+        task = asyncio.create_task(self._fetch(key, owner.logo_uri))
+        self._fetching[key] = task
+        task.add_done_callback(lambda done: self._ended(key, done))
 
-    def _ended(self, client_id: str, task: asyncio.Task[None]) -> None:
-        del self._fetching[client_id]
+    def _ended(self, key: _Owner, task: asyncio.Task[None]) -> None:
+        del self._fetching[key]
         if not task.cancelled() and (error := task.exception()) is not None:
             # It is still due, and so tried again at the next round.
             _log.error("job.failed", job="fetch_logos", exc_info=error)
 
-    async def _fetch(self, client_id: str, uri: str) -> None:
+    async def _fetch(self, key: _Owner, uri: str) -> None:
         async with self._turns:
             digest = content = None
             try:
                 content = await self._draw(uri)
                 digest = sha256(content).hexdigest()
             except (OutboundError, NotALogo) as error:
-                _log.info("logo.refused", client_id=client_id, reason=str(error))
-            logo = Logo(client_id=client_id, uri=uri, fetched_at=self._clock(), digest=digest, content=content)
-            await to_the_end(self._save(logo))
+                _log.info("logo.refused", owner=key.id, reason=str(error))
+            await to_the_end(self._save(key, uri, digest, content))
 
-    async def _save(self, logo: Logo) -> None:
+    async def _save(self, key: _Owner, uri: str, digest: str | None, content: bytes | None) -> None:
+        fetched = {"uri": uri, "fetched_at": self._clock(), "digest": digest, "content": content}
         try:
             async with self._store.write() as tx:
-                await tx.logos.delete(logo.client_id)
-                await tx.logos.add(logo)
+                logos = key.logos(tx)
+                await logos.delete(key.id)
+                await logos.add(key.logo(**fetched))
         except Conflict:
-            # Another node was as fast, or the client is gone.
+            # Another node was as fast, or the owner is gone.
             return
 
     async def _draw(self, uri: str) -> bytes:

@@ -126,16 +126,12 @@ async def user_token_response(
 
     With it comes the row of its access token, to be committed before the response is sent.
     """
-    token, row = await issuer.access_token(client, grant, scope, audience=audience, now=now)
-    response: dict[str, Any] = {
-        "access_token": token,
-        "token_type": "Bearer",
-        "expires_in": int((row.expires_at - now).total_seconds()),
-    }
-    if row.scope:
-        response["scope"] = row.scope
+    issued = await issuer.access_token(client, grant, scope, audience=audience, now=now)
+    response = issued.response(now=now)
     if refresh_token is not None:
         response["refresh_token"] = refresh_token
     if "openid" in scope:
-        response["id_token"] = await issuer.id_token(client, grant, user, access_token=token, with_nonce=first, now=now)
-    return response, row
+        response["id_token"] = await issuer.id_token(
+            client, grant, user, granted=scope, access_token=issued.token, with_nonce=first, now=now
+        )
+    return response, issued.row

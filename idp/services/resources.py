@@ -10,9 +10,10 @@ from pydantic import AfterValidator
 
 from idp.domain.clock import Clock
 from idp.domain.lab import ManagedBy
+from idp.domain.lab_scope import is_about_labs
 from idp.domain.resource import Resource
 from idp.protocol.redirect_uri import is_safe_uri_text
-from idp.protocol.scope import SCOPES_SUPPORTED, is_scope_token
+from idp.protocol.scope import LAB_API_SCOPES, USER_SCOPES, is_scope_token
 from idp.services.client_fields import Credential, Once
 from idp.services.input import Input, Text, longest
 from idp.store.store import Store
@@ -35,8 +36,10 @@ def _check_audience(uri: str) -> str:
 def _check_scope(name: str) -> str:
     if not is_scope_token(name):
         raise ValueError("it must be one scope, without spaces, quotes and backslashes")
-    if name in SCOPES_SUPPORTED:
-        raise ValueError("it speaks about people, and belongs to no API")
+    if name in USER_SCOPES or is_about_labs(name):
+        raise ValueError("it speaks about people or their labs, and belongs to no API")
+    if name in LAB_API_SCOPES:
+        raise ValueError("it is for this server's own API")
     return name
 
 

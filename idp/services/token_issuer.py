@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from idp.crypto.jose import left_half_hash, unsecured
 from idp.crypto.opaque import hash_token, mint_id, mint_token
@@ -12,7 +13,7 @@ from idp.domain.client import AccessTokenFormat, Client, Profile
 from idp.domain.grant import AccessToken, Grant
 from idp.domain.lab import LabMembership
 from idp.domain.lab_release import ENDING
-from idp.domain.lab_scope import is_about_labs, names_lab
+from idp.domain.lab_scope import is_about_labs
 from idp.domain.release import Release, release
 from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import User
@@ -37,6 +38,27 @@ class TokenTimes:
     code: timedelta
     refresh_token: timedelta
     refresh_grace: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class NewAccessToken:
+    """An access token, its row, and the scope that is told: what of the row's is granted at this moment.
+
+    The row keeps what was asked for, so that a lab which is not told now does not widen what is asked later.
+    """
+
+    token: str
+    row: AccessToken
+    scope: tuple[str, ...]
+
+    def response(self, *, now: datetime) -> dict[str, Any]:
+        """Return what the client is told (RFC 6749 §4.2.2, §5.1); no scope, no member (§3.3)."""
+        response = {
+            "access_token": self.token,
+            "token_type": "Bearer",
+            "expires_in": int((self.row.expires_at - now).total_seconds()),
+        }
+        return {**response, "scope": " ".join(self.scope)} if self.scope else response
 
 
 class TokenIssuer:
@@ -81,8 +103,8 @@ class TokenIssuer:
         audience: Sequence[str] = (),
         held: Sequence[LabMembership] = (),
         now: datetime,
-    ) -> tuple[str, AccessToken]:
-        """Return an access token and its row, for this server where there is no audience; labs are evaluated now.
+    ) -> NewAccessToken:
+        """Return an access token, for this server where there is no audience; labs are evaluated now.
 
         It is a JWT (RFC 9068), or opaque where the client registered that. Of the scope it has what means something to
         its audience (RFC 8707 §2.2), and of the labs that are named in it those that are told. `held` is what labs gave
@@ -99,12 +121,10 @@ class TokenIssuer:
         if grant is not None:
             held = await self._memberships(client, grant, scope)
         released = self._release(client, grant, meant, held, now)
-        if grant is not None:
-            if not meets_required_labs(client, released.labs, held, acr=grant.acr, now=now):
-                raise InvalidGrant("The user is in no lab any more that the application is for.")
-            if not released.scope and all(map(names_lab, scope)):
-                raise InvalidScope(detail="nothing is left of the scope")
-        row_scope = " ".join(released.scope)
+        if grant is not None and not meets_required_labs(client, released.labs, held, acr=grant.acr, now=now):
+            raise InvalidGrant("The user is in no lab any more that the application is for.")
+        if (scope or grant is not None) and not released.scope and all(map(is_about_labs, scope)):
+            raise InvalidScope(detail="nothing is left of the scope")
         jti = mint_id("t")
         expires_at = released.expires_at(now + self.times.access_token, now=now)
         if grant is not None:
@@ -114,7 +134,7 @@ class TokenIssuer:
             sub=client.client_id if grant is None else self._subjects.of(client, grant.user_id),
             client_id=client.client_id,
             audience=audience,
-            scope=row_scope,
+            scope=" ".join(released.scope),
             jti=jti,
             now=now,
             expires_at=expires_at,
@@ -130,7 +150,7 @@ class TokenIssuer:
             hash=hash_token(token),
             jti=jti,
             client_id=client.client_id,
-            scope=row_scope,
+            scope=" ".join(meant),
             audience=" ".join(audience),
             created_at=now,
             expires_at=expires_at,
@@ -138,7 +158,7 @@ class TokenIssuer:
             # What the token really says, which may be less than what was asked for.
             claims=released.claims,
         )
-        return token, row
+        return NewAccessToken(token, row, released.scope)
 
     async def _memberships(self, client: Client, grant: Grant, scope: Sequence[str]) -> Sequence[LabMembership]:
         if client.require_lab is None and not any(map(is_about_labs, scope)):
@@ -174,6 +194,7 @@ class TokenIssuer:
         grant: Grant,
         user: User,
         *,
+        granted: Sequence[str],
         with_nonce: bool,
         now: datetime,
         scope: Sequence[str] = (),
@@ -183,8 +204,8 @@ class TokenIssuer:
     ) -> str:
         """Return an ID token with the hashes of what it goes with (OpenID Connect Core §3.1.3.3, §3.3.2.11).
 
-        It holds the claims of `scope`, and those that were asked for one by one (§5.5). About labs it tells only clients
-        that registered for it: others put it into addresses, and so into logs.
+        It holds the claims of `scope`, and those that were asked for one by one (§5.5). About labs it tells, as far as
+        `granted` goes, only clients that registered for it: others put it into addresses, and so into logs.
 
         Raises:
             ServerError: it has to be encrypted, and the client's keys cannot be had.
@@ -194,7 +215,6 @@ class TokenIssuer:
             released |= matching(user_claims(user, SCOPE_CLAIMS), wishes)
         expires_at = now + self.times.id_token
         if client.id_token_lab_claims or client.profile is Profile.WLCG:
-            granted = grant.scope.split()
             labs = self._release(client, grant, granted, await self._memberships(client, grant, granted), now)
             released |= labs.claims
             expires_at = labs.expires_at(expires_at, now=now)

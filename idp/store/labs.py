@@ -1,13 +1,17 @@
 """Labs and their memberships."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, select
+from sqlalchemy import Boolean, Column, ColumnElement, ForeignKey, Index, String, Table, Text, false, func, or_, select
 
 from idp.domain.lab import Lab, LabMembership, LabRole, LabStatus, ManagedBy, Membership
-from idp.store.columns import Instant, OneOf, metadata
+from idp.domain.user import User, UserStatus
+from idp.store.columns import Instant, OneOf, any_of, many, metadata
 from idp.store.mapping import Mapping
 from idp.store.repository import Repository, columns_of
+from idp.store.users import USERS, users
 
 labs = Table(
     "labs",
@@ -18,6 +22,9 @@ labs = Table(
     Column("description", Text),
     Column("homepage", Text),
     Column("contact", Text),
+    Column("logo_uri", Text),
+    Column("admin_acr", String(300)),
+    Column("accepts_join_requests", Boolean, nullable=False, server_default=false()),
     Column("status", OneOf(LabStatus), nullable=False),
     Column("managed_by", OneOf(ManagedBy), nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -42,8 +49,11 @@ memberships = Table(
     Column("granted_by", String(200)),
     Column("managed_by", OneOf(ManagedBy), nullable=False),
     Column("created_at", Instant, nullable=False),
+    Column("reminded_of", Instant),
 )
 Index(None, memberships.c.user_id)
+Index(None, memberships.c.expires_at)
+Index(None, memberships.c.lab_id, memberships.c.role, memberships.c.user_id)
 
 LABS = Mapping(Lab, labs)
 MEMBERSHIPS = Mapping(Membership, memberships)
@@ -57,6 +67,36 @@ class Labs(Repository[Lab]):
     async def find_by_slug(self, slug: str) -> Lab | None:
         """Return the lab with this slug."""
         return await self._one(self._select().where(labs.c.slug == slug))
+
+    async def page(
+        self,
+        *,
+        ids: Sequence[str] | None = None,
+        slugs: Sequence[str] | None = None,
+        search: str | None = None,
+        after: str = "",
+        limit: int,
+    ) -> list[Lab]:
+        """Return up to `limit` labs behind a slug, in the order of the slugs: of these ids, of these slugs, or of all.
+
+        A search finds what slug or name contain.
+        """
+        dialect = self.connection.dialect.name
+        query, values = self._select().where(labs.c.slug > after), {}
+        for column, name, chosen in ((labs.c.id, "ids", ids), (labs.c.slug, "slugs", slugs)):
+            if chosen is not None:
+                query = query.where(any_of(column, name, dialect))
+                values[name] = many(chosen, dialect)
+        if search is not None:
+            # SQLite knows the lower case of ASCII only.
+            parts = (
+                labs.c.slug.contains(search.lower(), autoescape=True),
+                labs.c.name.contains(search, autoescape=True),
+                func.lower(labs.c.name).contains(search.lower(), autoescape=True),
+            )
+            query = query.where(or_(*parts))
+        rows = await self.connection.execute(query.order_by(labs.c.slug).limit(limit), values)
+        return [LABS.from_row(row) for row in rows]
 
     async def slug_was_used(self, slug: str) -> bool:
         """Whether a deleted lab had this slug."""
@@ -79,6 +119,39 @@ class Memberships(Repository[Membership]):
         query = select(*columns_of(LABS, MEMBERSHIPS)).join_from(labs, memberships)
         rows = await self.connection.execute(query.where(memberships.c.user_id == user_id).order_by(labs.c.slug))
         return [lab_membership(row) for row in rows]
+
+    async def admins_to_mail(self, lab_id: str, *, now: datetime) -> Sequence[str]:
+        """Return the addresses of a lab's admins whose membership counts now."""
+        query = select(users.c.email).join_from(memberships, users)
+        query = query.where(memberships.c.lab_id == lab_id, memberships.c.role == LabRole.ADMIN, *counting(now))
+        query = query.where(users.c.email.is_not(None), users.c.status == UserStatus.ACTIVE).order_by(users.c.email)
+        return list((await self.connection.execute(query)).scalars())
+
+    async def claim_ending(self, *, now: datetime, until: datetime, limit: int) -> Sequence[tuple[LabMembership, User]]:
+        """Take memberships that count now and end by a time, of whose end nobody was told; they are told of from now.
+
+        On PostgreSQL other nodes skip what is taken.
+        """
+        untold = memberships.c.reminded_of.is_distinct_from(memberships.c.expires_at)
+        query = select(*columns_of(LABS, MEMBERSHIPS, USERS)).select_from(memberships).join(labs).join(users)
+        query = query.where(*counting(now), memberships.c.expires_at <= until, untold)
+        query = query.where(labs.c.status == LabStatus.ACTIVE, users.c.status == UserStatus.ACTIVE)
+        query = query.order_by(memberships.c.expires_at, memberships.c.lab_id, memberships.c.user_id).limit(limit)
+        locked = query.with_for_update(of=memberships, key_share=True, skip_locked=True)
+        width = len(LABS.columns) + len(MEMBERSHIPS.columns)
+        rows = (await self.connection.execute(locked)).all()
+        ending = [(lab_membership(row[:width]), USERS.from_row(row[width:])) for row in rows]
+        for held, _ in ending:
+            await self.save(replace(held.membership, reminded_of=held.membership.expires_at))
+        return ending
+
+
+def counting(now: datetime) -> Sequence[ColumnElement[bool]]:
+    """Return the conditions of the memberships that count (see `Membership.valid`)."""
+    return (
+        or_(memberships.c.not_before.is_(None), memberships.c.not_before <= now),
+        or_(memberships.c.expires_at.is_(None), memberships.c.expires_at > now),
+    )
 
 
 def lab_membership(row: object) -> LabMembership:

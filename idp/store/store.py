@@ -37,10 +37,14 @@ from idp.store.grants import (
 )
 from idp.store.group_commit import GroupCommit
 from idp.store.interactions import Interactions, interactions
+from idp.store.invitations import Invitations, JoinRequests, invitations
+from idp.store.lab_grants import LabGrants
 from idp.store.labs import LABS, MEMBERSHIPS, Labs, Memberships, lab_membership, labs, memberships
-from idp.store.logos import Logos
+from idp.store.logos import LabLogos, Logos
 from idp.store.logout import LogoutDeliveries, logout_deliveries
+from idp.store.mails import Mails, mails
 from idp.store.mapping import Mapping
+from idp.store.members import Members
 from idp.store.one_time_links import OneTimeLinks, one_time_links
 from idp.store.prepared import Prepared
 from idp.store.refusals import Refusals, refusals
@@ -69,8 +73,10 @@ _EXPIRING = (
     one_time_links,
     initial_access_tokens,
     logout_deliveries,
+    mails,
     refusals,
     seen_tokens,
+    invitations,
 )
 # These explain nothing once they have expired: requests anybody can send, and what only guards against a repetition.
 _GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens})
@@ -85,6 +91,7 @@ class Transaction:
         self.credentials = Credentials(connection)
         self.labs = Labs(connection)
         self.memberships = Memberships(connection)
+        self.members = Members(connection)
         self.clients = Clients(connection)
         self.sessions = Sessions(connection)
         self.consents = Consents(connection)
@@ -102,8 +109,13 @@ class Transaction:
         self.initial_access_tokens = InitialAccessTokens(connection)
         self.refusals = Refusals(connection)
         self.logout_deliveries = LogoutDeliveries(connection)
+        self.mails = Mails(connection)
         self.logos = Logos(connection)
+        self.lab_logos = LabLogos(connection)
         self.seen_tokens = SeenTokens(connection)
+        self.invitations = Invitations(connection)
+        self.join_requests = JoinRequests(connection)
+        self.lab_grants = LabGrants(connection)
 
     async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
         """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""
@@ -172,6 +184,11 @@ class Store:
     async def find_memberships(self, user_id: str) -> Sequence[LabMembership]:
         """Return a user's memberships, whether valid now or not, in the order of the labs' slugs."""
         return await self._memberships.find(user_id) or ()
+
+    async def find_lab_grants(self, client_id: str) -> Sequence[LabMembership]:
+        """Return what labs gave to a service, whether valid now or not, in the order of the labs' slugs."""
+        async with self.read() as tx:
+            return await tx.lab_grants.of_client(client_id)
 
     async def find_session(self, hash: str) -> tuple[Session, User] | None:
         """Return a browser session and its user by the hash of its cookie."""

@@ -1,12 +1,15 @@
 """Users and their credentials."""
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, cast, func, select
+from collections.abc import Iterable
+
+from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, cast, func, or_, select
 
 from idp.domain.credential import Credential, CredentialKind
 from idp.domain.user import AdminRole, User, UserStatus
-from idp.store.columns import Document, Instant, OneOf, TupleOf, metadata
+from idp.store.columns import Document, Instant, OneOf, TupleOf, any_of, many, metadata
 from idp.store.mapping import Mapping
 from idp.store.repository import Repository
+from idp.store.words import index_words, words_of
 
 users = Table(
     "users",
@@ -22,6 +25,8 @@ users = Table(
     Column("created_at", Instant, nullable=False),
     Column("updated_at", Instant, nullable=False),
 )
+# In the order of their labels: lists of people are read off it.
+Index(None, users.c.email, users.c.username, users.c.id)
 
 credentials = Table(
     "credentials",
@@ -49,10 +54,42 @@ class Users(Repository[User]):
         column = users.c.email if "@" in identifier else users.c.username
         return await self._one(self._select().where(column == identifier.lower()))
 
+    async def find_by_identifiers(self, identifiers: Iterable[str]) -> list[User]:
+        """Return those whom lower-case addresses and user names mean."""
+        names = sorted(set(identifiers))
+        values, dialect = many(names, self.connection.dialect.name), self.connection.dialect.name
+        query = self._select().where(
+            or_(any_of(users.c.email, "names", dialect), any_of(users.c.username, "names", dialect))
+        )
+        rows = await self.connection.execute(query, {"names": values})
+        return [USERS.from_row(row) for row in rows]
+
+    async def add(self, value: User) -> None:
+        """Insert the user, and let them be found by name.
+
+        Raises:
+            Conflict: see `Repository.add`.
+        """
+        await super().add(value)
+        await index_words(self.connection, value.id, _words(value), new=True)
+
+    async def save(self, value: User) -> None:
+        """Overwrite the user, and let them be found by their new name.
+
+        Raises:
+            NotFound, Conflict: see `Repository.save`.
+        """
+        await super().save(value)
+        await index_words(self.connection, value.id, _words(value))
+
     async def any_with_role(self, role: AdminRole) -> bool:
         """Whether somebody holds the role; the few who hold any are read and judged here, alike on both databases."""
         holders = await self.connection.execute(select(users.c.roles).where(func.length(cast(users.c.roles, Text)) > 2))
         return any(role in roles for (roles,) in holders)
+
+
+def _words(user: User) -> frozenset[str]:
+    return words_of(user.email, user.username, user.name)
 
 
 class Credentials(Repository[Credential]):

@@ -9,7 +9,16 @@ from idp.domain.claims import SCOPE_CLAIMS, user_claims
 from idp.domain.lab_scope import LAB_SCOPES, is_about_labs
 from idp.protocol.parameters import Parameters
 from idp.services.consent import ConsentChanged, ConsentPage, Decision
-from idp.web.application import claim_of, describe, host_of, resource_of, scope_of, title_of
+from idp.web.application import (
+    MAX_LAB_FIELDS,
+    claim_of,
+    describe,
+    host_of,
+    resource_of,
+    scope_of,
+    ticked_labs,
+    title_of,
+)
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
@@ -19,9 +28,6 @@ from idp.web.services import Services, find_accounts
 
 _CHANGED = "Something changed while this page was open. Please look at it again before you decide."
 _NOTHING = "Nothing is on file"
-_LAB = "lab."
-# One for each lab that somebody is in, which may be hundreds.
-_MAX_FIELDS = 2000
 
 
 @page
@@ -32,7 +38,7 @@ async def consent(request: Request[Services]) -> Response:
     accounts = await find_accounts(request)
     status = 200
     if request.method == "POST" and accounts.all:
-        form = await read_form(request, max_fields=_MAX_FIELDS)
+        form = await read_form(request, max_fields=MAX_LAB_FIELDS)
         form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
@@ -71,7 +77,7 @@ def _decision(form: Parameters) -> Decision:
     return Decision(
         mark=form.get("mark") or "",
         allowed=form.get("decision") == "allow",
-        labs=frozenset(name.removeprefix(_LAB) for name in form.values if name.startswith(_LAB)),
+        labs=ticked_labs(form),
         later_labs=form.get("later_labs") is not None,
     )
 

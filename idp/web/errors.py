@@ -21,9 +21,11 @@ from idp.protocol.redirect_uri import RedirectUriRefused
 from idp.protocol.refusal import Marked, beside, compare_redirect_uri, shown
 from idp.services.authorization import UnknownClient
 from idp.services.authorization_answer import InteractionGone
+from idp.services.lab_permissions import Forbidden
 from idp.services.refusals import RefusedRequest
 from idp.services.setup import SetupClosed
 from idp.store.errors import Unavailable
+from idp.web.api.problems import http_problem
 from idp.web.application import known_as
 from idp.web.cookies import ForgedForm
 from idp.web.forms import remembered_parameters
@@ -281,6 +283,21 @@ async def _onward(request: Request[Services], error: Exception) -> tuple[str, st
     return None if address is None else (address, known_as(client))
 
 
+def forbidden_page(request: Request[Services], error: Forbidden) -> Response:
+    """Return the page about what somebody may see but not do."""
+    reference = mint_reference()
+    _log.info("refused", route=_route(request), error="forbidden", detail=str(error), reference=reference)
+    return error_page(
+        request,
+        status=403,
+        code="forbidden",
+        title="You may not do this",
+        message=str(error),
+        who="Ask an admin of the lab, or whoever runs this server.",
+        reference=reference,
+    )
+
+
 def failure_page(request: Request[Services], error: Exception) -> Response:
     """Return the page of a failure of ours; call it while the exception is being handled."""
     reference = mint_reference()
@@ -297,9 +314,11 @@ def failure_page(request: Request[Services], error: Exception) -> Response:
 
 
 async def http_error(request: Request[Any], error: Exception) -> Response:
-    """Answer what routing refuses: a page for people, JSON for the rest."""
+    """Answer what routing refuses: a page for people, JSON for the rest, problem details below the API's address."""
     if not isinstance(error, HTTPException):
         raise error
+    if request.scope["path"].startswith("/api/"):
+        return http_problem(error).response(request)
     headers = dict(error.headers or {})
     code, title, message = _HTTP_TEXTS.get(error.status_code, ("invalid_request", "This cannot be done", error.detail))
     if "text/html" not in request.headers.get("accept", ""):

@@ -15,12 +15,14 @@ from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import resume_path
+from idp.web.onward import onward, read_next
 from idp.web.responses import redirect
 from idp.web.select_account import select_account_path
 from idp.web.services import Services, find_accounts
 
 _WRONG = "That email, user name or password is not right. Check for typing errors and try again."
 _STALE = "The page had been open for too long or in another window. Please try again."
+_INVITED = "Sign in to answer your invitation."
 
 
 @page
@@ -33,7 +35,7 @@ async def login(request: Request[Services]) -> Response:
     pending = None if handle is None else (await state["authorization"].pending(handle)).request
     if request.method != "POST":
         if handle is None and accounts.active is not None and query.get("add") is None:
-            return redirect("/")
+            return redirect(read_next(query) or "/")
         return await _form(request, query, accounts, pending, identifier=_known(query, accounts, pending))
     form = await read_form(request)
     form.check_single()
@@ -52,7 +54,7 @@ async def login(request: Request[Services]) -> Response:
         )
     except LoginFailed:
         return await _form(request, query, accounts, pending, identifier=identifier, error=_WRONG, status=401)
-    response = redirect("/" if handle is None else resume_path(handle))
+    response = redirect(read_next(query) or "/" if handle is None else resume_path(handle))
     state["cookies"].sign_in(response, request, new.cookie, new.others)
     return response
 
@@ -81,7 +83,9 @@ async def _form(
 ) -> Response:
     state = request.state
     handle, adding = query.get("interaction"), query.get("add") is not None
+    next_path = read_next(query) if handle is None else None
     carried = {name: value for name in ("interaction", "add") if (value := query.get(name)) is not None}
+    carried |= onward(next_path)
     choice = accounts.all if adding else accounts.others
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
     response = state["pages"].render(
@@ -93,8 +97,8 @@ async def _form(
         client=None if pending is None else await describe(request, pending.client),
         identifier=identifier,
         error=error,
-        notice=None,
-        choose_account_url=select_account_path(handle) if choice else None,
+        notice=_INVITED if next_path is not None and next_path.startswith("/invitations/") else None,
+        choose_account_url=select_account_path(handle, next_path) if choice else None,
         demo_accounts=state["demo"].accounts if state["demo"] is not None else [],
     )
     state["cookies"].set_form(response, fresh)

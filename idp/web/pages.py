@@ -142,6 +142,7 @@ class Pages:
         )
         self._environment.policies["ext.i18n.trimmed"] = True
         self._environment.filters["utc"] = _utc
+        self._environment.filters["day"] = _day
         translations = NullTranslations()
         self._environment.globals.update(
             service_name=service_name,
@@ -185,6 +186,11 @@ def allow_frames(response: Response, origins: Iterable[str]) -> None:
     """Let a page show frames of these origins and of no others (CSP Level 3 §6.1.5)."""
     if sources := " ".join(origins):
         response.headers["Content-Security-Policy"] += f"; frame-src {sources}"
+
+
+def _day(at: datetime) -> str:
+    """A day as people read it; the zone is that of all times here."""
+    return f"{at.astimezone(UTC):%-d %b %Y}"
 
 
 def _utc(at: datetime) -> str:

@@ -15,6 +15,7 @@ from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.oauth.authorize import resume_path
 from idp.web.oauth.logout import end_sessions
+from idp.web.onward import onward, read_next
 from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
 
@@ -26,22 +27,24 @@ _GONE = "That account is no longer signed in here. Choose another one, or sign i
 async def select_account(request: Request[Services]) -> Response:
     """List the accounts, and take a choice or sign one of them out."""
     state = request.state
-    handle = read_query(request).get("interaction")
+    query = read_query(request)
+    handle = query.get("interaction")
+    next_path = read_next(query) if handle is None else None
     accounts = await find_accounts(request)
     pending = None if handle is None else (await state["authorization"].pending(handle)).request
     if request.method != "POST":
-        return _list(request, accounts, pending, handle)
+        return _list(request, accounts, pending, handle, next_path)
     form = await read_form(request)
     form.check_single()
     try:
         state["cookies"].check_form(request, form.get("csrf"), accounts.active)
     except StaleForm:
-        return _list(request, accounts, pending, handle, error=_STALE, status=403)
+        return _list(request, accounts, pending, handle, next_path, error=_STALE, status=403)
     if (leaving := accounts.find(form.get("sign_out") or "")) is not None:
-        return await _sign_out(request, accounts, leaving, handle)
+        return await _sign_out(request, accounts, leaving, select_account_path(handle, next_path))
     if (chosen := accounts.find(form.get("account") or "")) is not None:
-        return await _choose(request, accounts, chosen, handle)
-    return _list(request, accounts, pending, handle, error=_GONE, status=409)
+        return await _choose(request, accounts, chosen, handle, next_path)
+    return _list(request, accounts, pending, handle, next_path, error=_GONE, status=409)
 
 
 def list_accounts(accounts: Iterable[SignedIn], *, now: datetime) -> list[dict[str, Any]]:
@@ -58,24 +61,31 @@ def list_accounts(accounts: Iterable[SignedIn], *, now: datetime) -> list[dict[s
     ]
 
 
-def select_account_path(handle: str | None) -> str:
-    """Return where to choose among the accounts, within an authorization request or without one."""
-    return "/select-account" if handle is None else f"/select-account?{urlencode({'interaction': handle})}"
+def select_account_path(handle: str | None, next_path: str | None = None) -> str:
+    """Return where to choose among the accounts: within an authorization request, for a page of ours, or for itself."""
+    within = _within(handle, next_path)
+    return f"/select-account?{urlencode(within)}" if within else "/select-account"
 
 
-async def _choose(request: Request[Services], accounts: Accounts, chosen: SignedIn, handle: str | None) -> Response:
+def _within(handle: str | None, next_path: str | None) -> dict[str, str]:
+    return onward(next_path) if handle is None else {"interaction": handle}
+
+
+async def _choose(
+    request: Request[Services], accounts: Accounts, chosen: SignedIn, handle: str | None, next_path: str | None
+) -> Response:
     state = request.state
     if handle is not None:
         await state["authorization"].select(handle, accounts, chosen.session.id)
     await state["sessions"].select(chosen)
-    response = redirect("/" if handle is None else resume_path(handle))
+    response = redirect(next_path or "/" if handle is None else resume_path(handle))
     if chosen is not accounts.active:
         state["cookies"].set_accounts(response, request, accounts.with_active(chosen))
     return response
 
 
-async def _sign_out(request: Request[Services], accounts: Accounts, leaving: SignedIn, handle: str | None) -> Response:
-    onwards = "/" if handle is None else select_account_path(handle)
+async def _sign_out(request: Request[Services], accounts: Accounts, leaving: SignedIn, path: str) -> Response:
+    onwards = "/" if path == select_account_path(None) else path
     return await end_sessions(request, accounts, [leaving.session], location=onwards, automatic=True, client_name=None)
 
 
@@ -84,12 +94,13 @@ def _list(
     accounts: Accounts,
     pending: AuthorizationRequest | None,
     handle: str | None,
+    next_path: str | None,
     *,
     error: str | None = None,
     status: int = 200,
 ) -> Response:
     state = request.state
-    within = {} if handle is None else {"interaction": handle}
+    within = _within(handle, next_path)
     if not accounts.all:
         return redirect(f"/login?{urlencode(within)}" if within else "/login")
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
@@ -98,7 +109,7 @@ def _list(
         status=status,
         transaction=handle is not None,
         csrf=csrf,
-        action=select_account_path(handle),
+        action=select_account_path(handle, next_path),
         accounts=list_accounts(accounts.all, now=state["clock"]()),
         active_sid=None if accounts.active is None else accounts.active.session.id,
         client_name=None if pending is None else pending.client.client_name,

@@ -7,12 +7,19 @@ from starlette.requests import Request
 
 from idp.domain.clock import Clock
 from idp.observe.metrics import Metrics
+from idp.services.api_access import ApiAccess
 from idp.services.applications import Applications
 from idp.services.authorization import Authorization
 from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
 from idp.services.consent import Consents
 from idp.services.introspection import Introspection
+from idp.services.invitations import Invitations
+from idp.services.join_requests import JoinRequests
+from idp.services.lab_applications import LabApplications
+from idp.services.lab_csv import LabCsv
+from idp.services.lab_grants import LabGrants
+from idp.services.labs import Labs
 from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
@@ -58,6 +65,9 @@ class Services(TypedDict):
     authorization: Authorization
     consents: Consents
     applications: Applications
+    labs: Labs
+    lab_csv: LabCsv
+    api_access: ApiAccess
     logos: Logos
     token: TokenService
     userinfo: UserInfo
@@ -65,6 +75,10 @@ class Services(TypedDict):
     revocation: Revocation
     logout: Logout
     registration: ClientRegistration
+    invitations: Invitations
+    join_requests: JoinRequests
+    lab_grants: LabGrants
+    lab_applications: LabApplications
     setup: Setup
     refusals: Refusals
     pages: Pages

@@ -27,6 +27,8 @@ CLIENT = {
     "scope": "openid profile email offline_access data.read",
 }
 PASSWORD = "correct-horse-battery"
+# Of which each user is a member; only Lab ID knows them.
+LABS = 5
 USERS = [
     {
         "email": f"alice.{number}@example.org",
@@ -52,8 +54,15 @@ def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
     }
     (workspace / "keys").mkdir(mode=0o700)
     applied = workspace / "bench.yaml"
-    users = [user | {"password": PASSWORD} for user in USERS]
-    applied.write_text(yaml.safe_dump({"users": users, "clients": [CLIENT | {"trusted": True}]}))
+    labs = [{"slug": f"lab-{number}", "name": f"Laboratory {number}"} for number in range(LABS)]
+    client = CLIENT | {"trusted": True, "allowed_labs": "*", "scope": f"{CLIENT['scope']} groups labs"}
+    document = {
+        "labs": labs,
+        "users": [user | {"password": PASSWORD} for user in USERS],
+        "memberships": [{"lab": lab["slug"], "user": user["email"]} for lab in labs for user in USERS],
+        "clients": [client],
+    }
+    applied.write_text(yaml.safe_dump(document))
     idp = (sys.executable, "-m", "idp")
     for arguments in (("init",), ("apply", str(applied))):
         run([*idp, *arguments], cwd=ROOT, env=environment, seconds=120)
@@ -133,6 +142,12 @@ class Postgres:
     def url(self) -> str:
         """The database's URL with the asynchronous driver."""
         url: str = self.server.get_uri(driver="asyncpg")
+        return url
+
+    def create(self, name: str) -> str:
+        """Make another database and return its URL."""
+        self.server.psql(f"CREATE DATABASE {name}")
+        url: str = self.server.get_uri(database=name, driver="asyncpg")
         return url
 
     def stop(self) -> None:

@@ -1,5 +1,6 @@
 """The rows of the report: what is measured, against what, and the figure to reach."""
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,6 +17,10 @@ from servers import Server
 
 WARM_UP_SECONDS = 8
 PEER, RSA, ARGON2 = "oidc-provider", "bare RSA-2048", "bare argon2id"
+LABLESS, ALLOWED = "the same without labs", "allowed"
+CLAIMS_MS, PAGE_MS = 1.0, 50.0
+# Filling a database with 150,000 people takes most of it.
+LABS_SECONDS = 900
 # The default of IDP_ARGON2_THREADS.
 ARGON2_THREADS = 2
 
@@ -64,6 +69,12 @@ class Bench:
         while kind is Kind.ONCE and load.seconds < seconds:
             load += self._driven(server, name, seconds)[0]
         return Sample(load.per_cpu_second, load.details())
+
+    def labs(self, what: str, *arguments: str) -> dict[str, float]:
+        """Let labs.py measure on the server's core."""
+        command = [sys.executable, str(BENCH / "labs.py"), what, *arguments]
+        found: dict[str, float] = json.loads(run_on_server_core(command, LABS_SECONDS))
+        return found
 
     def bare(self, operation: str, threads: int) -> Sample:
         """Let the server's core do nothing but one cryptographic operation."""
@@ -123,6 +134,27 @@ def against_bare(name: str, operation: str, threads: int) -> Callable[[Bench], P
     return rounds
 
 
+def against_ourselves(name: str, other: str) -> Callable[[Bench], Pairs]:
+    def rounds(bench: Bench) -> Pairs:
+        for each in (name, other):
+            bench.measure(bench.ours, each, WARM_UP_SECONDS)
+        for _ in range(bench.rounds):
+            yield bench.measure(bench.ours, name), bench.measure(bench.ours, other)
+
+    return rounds
+
+
+def lab_claims(bench: Bench) -> Pairs:
+    for _ in range(bench.rounds):
+        found = bench.labs("claims")
+        yield Sample(max(found.values()), found), Sample(CLAIMS_MS)
+
+
+def lab_pages(bench: Bench) -> Pairs:
+    found = bench.labs("pages", bench.postgres.create("labs"))
+    yield Sample(max(found.values()), found), Sample(PAGE_MS)
+
+
 def resident_memory(bench: Bench) -> Pairs:
     def loaded(server: Server) -> Sample:
         server.stop()
@@ -172,6 +204,32 @@ ROWS = (
         target=0.85,
         other=ARGON2,
         rounds=against_bare("login", "argon2", ARGON2_THREADS),
+    ),
+    Row(
+        name="lab_refresh",
+        title="Rotating refresh with five labs",
+        # At most a tenth more processor time.
+        target=0.91,
+        other=LABLESS,
+        rounds=against_ourselves("lab_refresh", "labless_refresh"),
+    ),
+    Row(
+        name="lab_claims",
+        title="Claims for somebody in 400 labs",
+        target=1.0,
+        other=ALLOWED,
+        unit="ms of CPU",
+        lower_is_better=True,
+        rounds=lab_claims,
+    ),
+    Row(
+        name="lab_pages",
+        title="The slowest page of labs with up to 100,000 members",
+        target=1.0,
+        other=ALLOWED,
+        unit="ms",
+        lower_is_better=True,
+        rounds=lab_pages,
     ),
     Row(
         name="memory",

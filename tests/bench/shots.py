@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import httpx2
 from browser import Browser, authorization_url, code_in, exchange
-from contestants import CLIENT, USERS
+from contestants import CLIENT, LABS, USERS
 from load import Kind, Shot
 from machine import BenchError
 from servers import Server
@@ -27,6 +27,7 @@ CODES_PER_BROWSER = 3
 
 PROFILE = "openid profile email offline_access"
 OFFLINE = "openid offline_access"
+WITH_LABS, WITHOUT_LABS = f"{OFFLINE} groups labs", f"{OFFLINE} profile"
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CREDENTIALS = f"{quote(str(CLIENT['client_id']))}:{quote(str(CLIENT['client_secret']))}"
@@ -108,12 +109,27 @@ def introspection(server: Server, connections: int) -> Shot:
 
 def refresh(server: Server, connections: int) -> Shot:
     # Without claims: the peer would put them into the ID token, because a JWT of its cannot fetch them from userinfo.
-    answers = tokens(server, CHAINS_PER_CONNECTION * connections + 1, OFFLINE, server.contestant.refresh_params)
+    return _rotation(server, connections, OFFLINE)
+
+
+def lab_refresh(server: Server, connections: int) -> Shot:
+    return _rotation(server, connections, WITH_LABS, lambda claims: len(claims["labs"]) == LABS)
+
+
+def labless_refresh(server: Server, connections: int) -> Shot:
+    return _rotation(server, connections, WITHOUT_LABS, lambda claims: "labs" not in claims)
+
+
+def _rotation(
+    server: Server, connections: int, scope: str, accept: Callable[[dict[str, Any]], bool] = lambda claims: True
+) -> Shot:
+    answers = tokens(server, CHAINS_PER_CONNECTION * connections + 1, scope, server.contestant.refresh_params)
     chains = [answer["refresh_token"] for answer in answers]
 
     def rotated(answer: httpx2.Response) -> bool:
         signed = all(_algorithm(answer.json()[name]) == "RS256" for name in ("access_token", "id_token"))
-        return signed and answer.json()["refresh_token"] != chains[0]
+        claims = _decoded(answer.json()["access_token"].split(".")[1])
+        return signed and answer.json()["refresh_token"] != chains[0] and accept(claims)
 
     return Shot(
         method="POST",
@@ -176,7 +192,7 @@ SHARED: dict[str, Callable[[Server, int], Shot]] = {
     "authorization": authorization,
     "code_exchange": code_exchange,
 }
-SHOTS = SHARED | {"login": login}
+SHOTS = SHARED | {"login": login, "lab_refresh": lab_refresh, "labless_refresh": labless_refresh}
 
 
 def differences(ours: httpx2.Response, other: httpx2.Response) -> dict[str, list[str]]:

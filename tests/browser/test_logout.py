@@ -190,7 +190,7 @@ async def test_the_page_on_the_way_is_not_found_again_by_going_back(sites: Sites
 
     await page.go_back()
 
-    assert page.url == before
+    await expect(page).to_have_url(before)
 
 
 async def test_an_application_that_hangs_keeps_nobody_waiting_for_long(sites: Sites, context: BrowserContext) -> None:
@@ -215,6 +215,7 @@ async def test_who_is_asked_first_sees_which_applications_are_told(sites: Sites,
 
     await expect(page.get_by_role("heading", name="You are signed out")).to_be_visible()
     await expect(page.get_by_role("listitem")).to_have_text(["First", "Second"])
+    await page.wait_for_load_state("load")  # the frames as well
     assert [len(application.told) for application in (sites.first, sites.second)] == [1, 1]
     assert page.url.startswith(sites.provider.issuer)
     await page.get_by_role("link", name="Continue to First").click()

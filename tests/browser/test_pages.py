@@ -26,6 +26,7 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     await page.goto(world.demo_url)
     yield "demo: start"
     await page.get_by_role("button", name="Sign in with Lab ID").click()
+    await expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     yield "login"
     await fill_in_login(page, "nobody@example.org")
     await expect(page.get_by_role("alert")).to_be_visible()
@@ -111,9 +112,10 @@ async def test_a_cold_page_is_light_and_comes_from_one_host(world: World, new_co
 
 async def excess(page: Page, new_context: NewContext) -> list[str]:
     """Open the page's address with its cookies and an empty cache; return what is beyond the budget."""
-    context, watch = await new_context(storage_state=await page.context.storage_state())
+    context, watch = await new_context(storage_state={"cookies": await page.context.cookies(), "origins": []})
     await (await context.new_page()).goto(page.url)
     received, requests, hosts = await watch.bytes_received(), len(watch.requests), watch.hosts
+    await context.close()
     return [
         *([f"{received} bytes"] if received > MOST_BYTES else []),
         *([f"{requests} requests"] if requests > MOST_REQUESTS else []),

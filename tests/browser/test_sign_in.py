@@ -1,5 +1,6 @@
 """Signing in and out through a real browser, and what people do on the way."""
 
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -41,7 +42,7 @@ async def test_a_person_signs_in_sees_the_labs_and_signs_out(
     context, watch = await new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await context.new_page()
     await consent_page(page, world)
-    await expect(page.get_by_text("Biology (admin)")).to_be_visible()
+    await expect(page.get_by_label("Biology (you are admin)")).to_be_visible()
     await page.get_by_role("button", name=ALLOW, exact=True).click()
     rows = page.get_by_role("table", name="Your labs").get_by_role("row")
     await expect(rows).to_contain_text(["Lab", "Biology", "Chemistry"])
@@ -99,7 +100,7 @@ async def test_the_skip_link_is_first_and_leads_to_the_content(world: World, new
     await expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     await expect(page.get_by_role("link", name="Skip to the content")).to_be_in_viewport()
     await page.keyboard.press("Enter")
-    assert page.url.endswith("#main")
+    await expect(page).to_have_url(re.compile("#main$"))
 
 
 async def test_a_wrong_password_is_said_once_and_can_be_corrected(world: World, new_context: NewContext) -> None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from idp.app import Opened, open_store
 from idp.domain.client import ClientAuthMethod
+from idp.opening import Opened, open_store
 from idp.protocol.parameters import Parameters
 from idp.services.refusals import Refusals, RefusedRequest
 from idp.settings import load_settings

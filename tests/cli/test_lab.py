@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from idp.app import open_store
+from idp.opening import open_store
 from idp.services.join_requests import JoinRequests
 from idp.settings import load_settings
 from tests.cli.conftest import Idp

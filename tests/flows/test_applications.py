@@ -40,7 +40,7 @@ async def withdrawals(app: App) -> list[tuple[str, str]]:
 async def test_the_page_is_for_whoever_is_signed_in(app: App, browser: Browser) -> None:
     assert (await browser.get(PAGE)).url.path == "/login"
     posted = await browser.http.post(PAGE, data={"client_id": "portal"})
-    assert (posted.status_code, posted.headers["location"]) == (303, "/login")
+    assert (posted.status_code, posted.headers["location"]) == (303, "/login?next=%2Faccount%2Fapps")
 
 
 async def test_it_says_so_in_words_when_there_is_nothing(browser: Browser) -> None:

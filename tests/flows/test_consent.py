@@ -12,7 +12,7 @@ async def test_the_page_shows_what_the_application_will_learn_with_the_values(ap
     page = await browser.sign_in(await browser.request(scope=EVERY_SCOPE))
 
     assert page.url.path == "/consent"
-    for shown in ("Alice Liddell", "alice@example.org", "Oxford", "+44 1865 000000", "Biology (admin)", "bio:admin"):
+    for shown in ("Alice Liddell", "alice@example.org", "Oxford", "+44 1865 000000", "Biology", "you are admin"):
         assert shown in page.text
     assert "portal.example.org" in page.text  # where the answer goes
     assert "&lt;b&gt;Portal&lt;/b&gt;" in page.text
@@ -153,4 +153,4 @@ async def test_both_decisions_are_audited(app: App, browser: Browser) -> None:
         events = {event.action: event for event in await tx.audit_events.all()}
     denied, given = events[AuditAction.CONSENT_DENIED], events[AuditAction.CONSENT_GIVEN]
     assert (denied.actor, denied.target, denied.succeeded) == (ALICE_ID, "portal", False)
-    assert (given.actor, given.target, given.detail) == (ALICE_ID, "portal", {"scopes": ["openid"]})
+    assert (given.actor, given.target, given.detail) == (ALICE_ID, "portal", {"scopes": ["openid"], "labs": None})

@@ -44,7 +44,7 @@ from tests.support.app import (
 from tests.support.factories import make_code, make_grant, make_refresh_token
 from tests.support.paths import ROOT
 from tests.support.postgresql import PostgreSQL
-from tests.support.server import listen
+from tests.support.server import inherited, listen
 
 REDIRECT_URI = "https://portal.example.org/callback"
 CODES = [f"code-{number}" for number in range(400)]
@@ -90,8 +90,7 @@ class Nodes:
         with listen() as listener:
             port = listener.getsockname()[1]
         issuer = f"http://localhost:{port}"
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("IDP_")}
-        environ = inherited | self._environ | {"IDP_ISSUER": issuer, "PYTHONPATH": str(ROOT)}
+        environ = inherited() | self._environ | {"IDP_ISSUER": issuer, "PYTHONPATH": str(ROOT)}
         environ |= {f"IDP_{name.upper()}": value for name, value in settings.items()}
         command = [sys.executable, "-m", "idp", "serve"]
         if largest_file_bytes is not None:

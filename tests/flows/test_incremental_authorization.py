@@ -44,12 +44,13 @@ async def test_earlier_scopes_are_added_where_the_client_asks_for_that(app: App,
 async def test_the_page_shows_what_is_new_beside_what_was_allowed_before(app: App, browser: Browser) -> None:
     await browser.authorize(scope="openid email")
 
-    page = await browser.request(scope="openid groups", **INCLUDE)
+    page = await browser.request(scope="openid groups phone", **INCLUDE)
 
-    assert rows(page) == {"openid": True, "groups": False, "email": True}
+    # Labs have boxes of their own.
+    assert rows(page) == {"openid": True, "phone": False, "email": True}
     tokens = (await app.redeem(await browser.finish(page))).json()
-    assert set(tokens["scope"].split()) == {"openid", "email", "groups"}
-    assert set(decoded(tokens["access_token"])[1]["scope"].split()) == {"openid", "email", "groups"}
+    assert set(tokens["scope"].split()) == {"openid", "email", "groups", "phone"}
+    assert set(decoded(tokens["access_token"])[1]["scope"].split()) == {"openid", "email", "groups", "phone"}
 
 
 async def test_only_what_is_new_asks_again(browser: Browser) -> None:

@@ -18,10 +18,11 @@ from idp.crypto.opaque import hash_token
 from idp.observe.logs import configure_logs, get_logger
 from tests.support.app import ALICE, BOB, VERIFIER, App, Browser, Start, basic, bearer, form_of, secret_of
 from tests.support.clock import START
-from tests.support.factories import make_one_time_link
+from tests.support.factories import make_invitation, make_one_time_link
 
 WRONG = "mistyped-password-of-somebody"
 SETUP = "setup-link-token-0123456789-abcdefghijklmnop"
+INVITATION = "invitation-token-0123456789-abcdefghijklmnop"
 GARBAGE = "garbage-that-might-be-a-token-0123456789"
 NO_SECRETS = {"grant_type", "redirect_uri", "post_logout_redirect_uri", "scope", "username", "email", "client_id"}
 # What of it would be enough to recognise a secret.
@@ -116,6 +117,10 @@ async def go_everywhere(app: App, secrets: Secrets) -> list[httpx2.Response]:
     another = await browser.get("/login", add="1")
     answers += await browser.press(another, username=BOB, password="correct-horse-battery")
     answers += await browser.press(await browser.get("/select-account"), account=GARBAGE)
+    answers.append(await app.browser().get(f"/invitations/{INVITATION}"))
+    invitation = await browser.get(f"/invitations/{INVITATION}")
+    answers += await browser.press(invitation, decision="accept", csrf=GARBAGE)
+    answers += await browser.press(invitation, decision="accept")
     consent = await browser.get("/authorize", **params)
     answers += await browser.press(consent, decision="allow", csrf=GARBAGE)
     answers += await browser.press(consent, decision="allow")
@@ -190,9 +195,10 @@ async def watched(start: Start, logged: None) -> tuple[App, Secrets]:
     app = await start(access_log="all", log_level="debug")
     async with app.store.write() as tx:
         await tx.one_time_links.add(make_one_time_link(hash=hash_token(SETUP), expires_at=START + timedelta(hours=1)))
+        await tx.invitations.add(make_invitation(hash=hash_token(INVITATION), lab_id="lab_chem", invited_by="cli"))
         bob = await tx.users.get("u_bob")
         await tx.users.delete(bob.id)  # there must be no super_admin for the setup page to be open
-    return app, Secrets({SETUP, GARBAGE, WRONG, VERIFIER, "correct-horse-battery"})
+    return app, Secrets({SETUP, INVITATION, GARBAGE, WRONG, VERIFIER, "correct-horse-battery"})
 
 
 async def nothing_leaked(app: App, secrets: Secrets, capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,6 +223,7 @@ async def test_when_all_goes_well_or_is_refused(
     assert {200, 303, 400, 401, 403, 404, 405} <= {answer.status_code for answer in answers}
     assert any("refresh_token" in answer.text for answer in answers)
     assert any("administrator is created" in answer.text for answer in answers)
+    assert any("Welcome to <bdi>Chemistry" in answer.text for answer in answers)
     await nothing_leaked(app, secrets, capsys)
 
 

@@ -274,7 +274,10 @@ async def test_nobody_gives_rights_to_itself_rfc7591_s5(app: App) -> None:
         web_origins=["https://evil.example"],
         require_pkce=False,
         access_token_format="opaque",
-        profile="fapi2",
+        profile="wlcg",
+        id_token_lab_claims=True,
+        claim_aliases={"groups": "roles"},
+        lab_grants=[{"lab": "bio", "role": "admin"}],
         scope="openid labs groups data:read",
         **{"client_name#de": "Name"},
     )
@@ -283,6 +286,7 @@ async def test_nobody_gives_rights_to_itself_rfc7591_s5(app: App) -> None:
     assert client.client_id != "portal"
     assert registered["client_secret"] != "chosen"
     assert (client.trusted, client.allowed_labs, client.web_origins, client.scope) == (False, (), None, "openid")
+    assert (client.profile, client.id_token_lab_claims, client.claim_aliases) == ("plain", False, {})
     assert (client.require_pkce, client.access_token_format, client.managed_by) == (
         True,
         "jwt",

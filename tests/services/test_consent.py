@@ -10,7 +10,7 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Step
 from idp.services.authorization import Ask
 from idp.services.authorization_answer import InteractionGone
-from idp.services.consent import ConsentChanged, Consents
+from idp.services.consent import ConsentChanged, Consents, Decision
 from idp.services.sessions import Accounts, SignedIn
 from tests.support.app import ALICE_ID, BOB, BOB_ID, App, Browser
 
@@ -40,7 +40,7 @@ async def waiting(app: App, **changes: str | None) -> str:
 async def decide(consents: Consents, handle: str, accounts: Accounts, *, allowed: bool) -> Any:
     """Decide on what the page shows."""
     page = await consents.page(handle, accounts)
-    return await consents.decide(handle, accounts, mark="" if page is None else page.mark, allowed=allowed)
+    return await consents.decide(handle, accounts, Decision(mark="" if page is None else page.mark, allowed=allowed))
 
 
 async def given(app: App) -> dict[str, set[str]]:
@@ -58,7 +58,10 @@ async def test_the_page_shows_what_is_asked_for_and_what_of_it_was_given(
 
     assert page is not None
     assert (page.signed_in, page.tokens, page.given) == (alice, ("openid", "email"), {"openid"})
-    assert {membership.lab.slug for membership in page.memberships} == {"bio", "chem"}
+    assert not page.labs.asked
+    page = await consents.page(await waiting(app, scope="openid labs"), Accounts(alice))
+    assert page is not None
+    assert [choice.slug for choice in page.labs.labs] == ["bio", "chem"]
 
 
 async def test_nobody_signed_in_decides_nothing_and_is_asked_to_sign_in(app: App, consents: Consents) -> None:
@@ -120,5 +123,5 @@ async def test_a_decision_on_another_page_than_the_one_that_would_be_shown_now_i
     for mark in ("", "x", other.mark):
         for allowed in (True, False):
             with pytest.raises(ConsentChanged):
-                await consents.decide(handle, Accounts(alice), mark=mark, allowed=allowed)
+                await consents.decide(handle, Accounts(alice), Decision(mark=mark, allowed=allowed))
     assert await given(app) == {}

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from idp.domain.client import Client, ClientStatus
+from idp.domain.lab import LabStatus
 from idp.domain.logo import Logo
 from idp.outbound.addresses import AllowRule
 from idp.outbound.client import Fetched, Outbound, OutboundError
@@ -22,7 +23,7 @@ from idp.services import logos as module
 from idp.services.logos import AT_A_TIME, MAX_BYTES, MAX_WAITING, RETRY_AFTER, SIDE, Logos, NotALogo, redraw
 from idp.store.store import Store
 from tests.support.clock import START, FakeClock
-from tests.support.factories import make_client
+from tests.support.factories import make_client, make_lab
 
 URI = "https://rp.example/logo.png"
 SCRIPT = b"<script>alert(1)</script>"
@@ -318,6 +319,29 @@ async def test_logos_of_several_clients_are_found_at_once(logos: Logos, store: S
 
     assert urls.keys() == {"0", "1", "2"}
     assert urls["0"] == await logos.url(clients[0])
+
+
+async def test_a_lab_has_its_logo_like_an_application_until_it_is_archived_or_deleted(
+    logos: Logos, store: Store, servers: Servers
+) -> None:
+    lab = make_lab(id="portal", logo_uri=URI)
+    archived = make_lab(id="lab_old", slug="old", logo_uri="https://old.example/logo.png", status=LabStatus.ARCHIVED)
+    await store.commit.append(lab, archived, make_lab(id="lab_plain", slug="plain"))
+    # One id does not stand for another kind's.
+    await registered(store, "portal", uri="https://rp.example/other.png")
+    await logos.fetch_due()
+
+    url = await logos.url(lab)
+    assert await logos.urls([lab]) == {"portal": url}
+    assert sorted(servers.asked) == ["https://rp.example/logo.png", "https://rp.example/other.png"]
+    digest = (url or "").removeprefix("/logo/").removesuffix(".png")
+    async with store.write() as tx:
+        await tx.clients.delete("portal")
+    assert await logos.content(digest) == redraw(picture())
+
+    async with store.write() as tx:
+        await tx.labs.delete(lab.id)
+    assert await logos.content(digest) is None
 
 
 @pytest.mark.parametrize(

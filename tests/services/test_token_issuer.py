@@ -41,6 +41,7 @@ async def token_issuer(app: App, installed: Installed) -> AsyncIterator[TokenIss
         ClientEncryption(ClientKeys(outbound, app.clock)),
         issuer=ISSUER,
         times=TIMES,
+        namespace=None,
     )
     await outbound.close()
 
@@ -50,9 +51,10 @@ async def test_the_row_says_what_the_token_says_rfc9068_s2_2(
     token_issuer: TokenIssuer, kind: AccessTokenFormat
 ) -> None:
     client = make_client(scope=CLIENT.scope, allowed_labs="*", access_token_format=kind)
-    token, row = await token_issuer.access_token(
+    issued = await token_issuer.access_token(
         client, make_grant(), ("openid", "labs", "data:read"), audience=(DATA.audience,), now=START
     )
+    token, row = issued.token, issued.row
 
     assert (row.hash, row.scope, row.audiences) == (hash_token(token), "labs data:read", (DATA.audience,))
     assert [lab["slug"] for lab in row.claims["labs"]] == ["bio", "chem"]
@@ -67,14 +69,24 @@ async def test_the_row_says_what_the_token_says_rfc9068_s2_2(
 async def test_a_token_ends_no_later_than_its_grant(token_issuer: TokenIssuer) -> None:
     for left, lives in ((timedelta(seconds=7), 7), (timedelta(days=1), 600)):
         grant = make_grant(expires_at=START + left)
-        token, row = await token_issuer.access_token(CLIENT, grant, ("openid",), now=START)
-        assert (row.expires_at - START).total_seconds() == lives
-        assert decoded(token)[1]["exp"] == START.timestamp() + lives
+        issued = await token_issuer.access_token(CLIENT, grant, ("openid",), now=START)
+        assert (issued.row.expires_at - START).total_seconds() == lives
+        assert issued.response(now=START)["expires_in"] == lives
+        assert decoded(issued.token)[1]["exp"] == START.timestamp() + lives
+
+
+async def test_a_lab_that_is_not_told_is_kept_in_the_row_lest_the_rest_mean_all_labs(token_issuer: TokenIssuer) -> None:
+    client = make_client(scope=CLIENT.scope, allowed_labs="*")
+    issued = await token_issuer.access_token(client, make_grant(), ("openid", "groups", "lab:dust"), now=START)
+    assert issued.row.scope == "openid groups lab:dust"
+    assert issued.scope == ("openid", "groups")
+    told = decoded(issued.token)[1]
+    assert (told["scope"], told["groups"]) == ("openid groups", [])
 
 
 async def test_no_two_tokens_are_alike_rfc6749_s10_10(token_issuer: TokenIssuer) -> None:
     tokens = [await token_issuer.access_token(CLIENT, make_grant(), ("openid",), now=START) for _ in range(3)]
-    assert len({token for token, _ in tokens}) == len({row.jti for _, row in tokens}) == 3
+    assert len({each.token for each in tokens}) == len({each.row.jti for each in tokens}) == 3
 
 
 async def test_the_audience_is_what_was_granted_and_is_registered_now_rfc8707_s2_2(

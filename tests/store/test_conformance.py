@@ -41,9 +41,14 @@ from tests.support.factories import (
     make_initial_access_token,
     make_installation,
     make_interaction,
+    make_invitation,
+    make_join_request,
     make_lab,
+    make_lab_grant,
+    make_lab_logo,
     make_logo,
     make_logout_delivery,
+    make_mail,
     make_membership,
     make_one_time_link,
     make_refresh_token,
@@ -78,8 +83,13 @@ FACTORIES: dict[str, Callable[..., Any]] = {
     "initial_access_tokens": make_initial_access_token,
     "refusals": make_refusal,
     "logout_deliveries": make_logout_delivery,
+    "mails": make_mail,
     "logos": make_logo,
+    "lab_logos": make_lab_logo,
     "seen_tokens": make_seen_token,
+    "invitations": make_invitation,
+    "join_requests": make_join_request,
+    "lab_grants": make_lab_grant,
 }
 NOUNS = {type(factory()): noun for noun, factory in FACTORIES.items()}
 PARENT_KEYS = {"users.id": USER_ID, "clients.client_id": CLIENT_ID, "labs.id": LAB_ID, "grants.id": GRANT_ID}
@@ -168,7 +178,7 @@ async def test_every_repository_is_in_this_suite(store: Store):
     assert {noun: mapping.kind for noun, mapping in repositories.items()} == {
         noun: type(factory()) for noun, factory in FACTORIES.items()
     }
-    assert {table.name for table in metadata.sorted_tables} - {"lab_tombstones"} == {
+    assert {table.name for table in metadata.sorted_tables} - {"lab_tombstones", "user_words"} == {
         mapping.table.name for mapping in repositories.values()
     }
 

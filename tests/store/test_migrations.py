@@ -208,6 +208,21 @@ async def test_foreign_keys_are_kept_again_after_a_migration(populated: Database
         assert await tx.credentials.all() == []
 
 
+async def test_whoever_was_there_before_people_could_be_searched_for_is_found(empty: Database):
+    await migrate.upgrade(empty, MIGRATIONS, now=START, target="0002")
+    added = "INSERT INTO users (id, email, email_verified, name, profile, roles, status, created_at, updated_at) VALUES"
+    rows = [
+        f"('u_{n}', '{n}@example.org', true, 'Zoë {n}', '{{}}', '[]', 'active', '{START}', '{START}')" for n in (1, 2)
+    ]
+    nobody = f"('u_3', NULL, true, NULL, '{{}}', '[]', 'active', '{START}', '{START}')"
+    await execute(empty, f"{added} {', '.join([*rows, nobody])}")
+
+    await migrate.upgrade(empty, MIGRATIONS, now=START)
+
+    words = (await everything_in(empty))["user_words"]
+    assert words == [(f"'u_{n}'", repr(word)) for n in (1, 2) for word in sorted((str(n), "example", "org", "zoe"))]
+
+
 # ── Refusals ────────────────────────────────────────────────────────────────────────────────────────────────────────
 async def test_an_empty_database_is_refused_with_the_command_that_fills_it(empty: Database):
     with pytest.raises(SchemaError, match="`idp init`"):

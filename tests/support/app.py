@@ -5,25 +5,29 @@
 
 import asyncio
 import json
+import shutil
 from base64 import b64encode, urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import cache
 from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
 import httpx2
 import pytest
 
-from idp.app import create_app, open_store
+from idp.app import create_app
 from idp.crypto.password import PasswordHasher
 from idp.domain.client import ApplicationType, Client, ClientAuthMethod, ClientSecret, ClientStatus, GrantType
 from idp.domain.lab import LabRole
-from idp.domain.user import AdminRole, UserStatus
+from idp.domain.user import AdminRole, User, UserStatus
+from idp.opening import open_store
 from idp.protocol.parameters import Parameters
 from idp.protocol.response_type import RESPONSE_TYPES
 from idp.services.clients import secret_hash
@@ -32,6 +36,7 @@ from idp.settings import Settings, load_settings
 from idp.store.database import Database
 from idp.store.errors import Unavailable
 from idp.store.store import Store
+from idp.store.words import user_words, words_of
 from idp.web.services import Services
 from tests.support.clock import START, FakeClock
 from tests.support.factories import make_client, make_credential, make_lab, make_membership, make_user
@@ -206,30 +211,62 @@ class Answer:
 
 @dataclass
 class Form:
-    """The form of a page with what its fields hold."""
+    """A form of a page that is sent by POST, with what its fields hold; `names` are its fields' and buttons'."""
 
     action: str = ""
     fields: dict[str, str] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
 
 
 class _FormParser(HTMLParser):
-    form: Form | None = None
+    """Reads forms as browsers fill them in, of what their fields hold at first."""
+
+    def __init__(self, markup: str) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self._form: Form | None = None
+        # The field whose text or chosen option is being read.
+        self._field: str | None = None
+        self.feed(markup)
+        self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
+        if tag == "form" and values["method"] == "post":
+            self._form = Form(values["action"])
+            self.forms.append(self._form)
+        if self._form is None:
+            return
+        fields, name = self._form.fields, values.get("name")
+        if tag == "option" and self._field is not None:
+            if "selected" in values or not fields[self._field]:
+                fields[self._field] = values["value"]
+        elif name is not None:
+            self._form.names.add(name)
+            ticked = values.get("type") not in {"checkbox", "radio"} or "checked" in values
+            if tag in {"select", "textarea"}:
+                self._field, fields[name] = name, ""
+            elif tag == "input" and values.get("type") != "file" and ticked:
+                fields[name] = values.get("value", "")
+
+    def handle_endtag(self, tag: str) -> None:
         if tag == "form":
-            assert self.form is None, "a page of ours holds one form"
-            assert values["method"] == "post"
-            self.form = Form(values["action"])
-        elif tag == "input" and self.form is not None:
-            self.form.fields[values["name"]] = values.get("value", "")
+            self._form = None
+        elif tag in {"select", "textarea"}:
+            self._field = None
+
+    def handle_data(self, data: str) -> None:
+        if self._form is not None and self._field is not None and self.lasttag == "textarea":
+            # The first line break of a textarea is the markup's.
+            self._form.fields[self._field] += data.removeprefix("\n")
 
 
-def form_of(page: httpx2.Response) -> Form:
-    parser = _FormParser()
-    parser.feed(page.text)
-    assert parser.form is not None, f"no form in: {page.status_code} {page.text[:2000]}"
-    return parser.form
+def form_of(page: httpx2.Response, *names: str) -> Form:
+    """Return the page's form; where there are several, the one that has these fields or buttons."""
+    forms = _FormParser(page.text).forms
+    assert forms, f"no form in: {page.status_code} {page.text[:2000]}"
+    (form,) = forms if len(forms) == 1 else [form for form in forms if form.names.issuperset(names)]
+    return form
 
 
 class Browser:
@@ -258,15 +295,19 @@ class Browser:
         return urljoin(self.app.issuer, location).startswith(f"{self.app.issuer}/")
 
     async def post(
-        self, page: httpx2.Response, headers: Mapping[str, str] | None = None, **values: str
+        self, page: httpx2.Response, headers: Mapping[str, str] | None = None, **values: str | None
     ) -> httpx2.Response:
-        """Send the page's form as browsers do, and stay at the answer; people take a second to fill in a form."""
-        self.app.clock.advance(seconds=1)
-        form = form_of(page)
-        sent = {"Origin": self.app.issuer, "Sec-Fetch-Site": "same-origin", **(headers or {})}
-        return await self.http.post(form.action, data={**form.fields, **values}, headers=sent)
+        """Send the page's form as browsers do, and stay at the answer; people take a second to fill in a form.
 
-    async def submit(self, page: httpx2.Response, **values: str) -> httpx2.Response:
+        A value of None leaves the field out, as a box that is not ticked.
+        """
+        self.app.clock.advance(seconds=1)
+        form = form_of(page, *values)
+        filled_in = {name: value for name, value in {**form.fields, **values}.items() if value is not None}
+        sent = {"Origin": self.app.issuer, "Sec-Fetch-Site": "same-origin", **(headers or {})}
+        return await self.http.post(form.action, data=filled_in, headers=sent)
+
+    async def submit(self, page: httpx2.Response, **values: str | None) -> httpx2.Response:
         return await self.follow(await self.post(page, **values))
 
     async def sign_in(
@@ -517,6 +558,13 @@ def out_of_reach(app: App) -> Iterator[None]:
 async def add_all(store: Store, values: Sequence[Any]) -> None:
     """Insert values of any nouns in one transaction."""
     await store.commit.append(*values)
+    users = [value for value in values if isinstance(value, User)]
+    words = [
+        {"user_id": user.id, "word": word} for user in users for word in words_of(user.email, user.username, user.name)
+    ]
+    if words:
+        async with store.database.write() as connection:
+            await connection.execute(user_words.insert(), words)
 
 
 async def _install(folder: Path) -> Installed:
@@ -536,28 +584,63 @@ async def _hash(password: str) -> str:
         hasher.close()
 
 
+@cache
+def _installed() -> Installed:
+    with TemporaryDirectory() as folder:
+        return asyncio.run(_install(Path(folder)))
+
+
+@cache
+def _password_hash() -> str:
+    return asyncio.run(_hash(PASSWORD))
+
+
+# Each folder that imports these fixtures has fixtures of its own, all with the same values.
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    return asyncio.run(_install(tmp_path_factory.mktemp("installed")))
+def installed() -> Installed:
+    return _installed()
 
 
 @pytest.fixture(scope="session")
 def password_hash() -> str:
-    return asyncio.run(_hash(PASSWORD))
+    return _password_hash()
 
 
 Start = Callable[..., Awaitable[App]]
 
 
 @pytest.fixture
-async def seeded_url(database_url: str, installed: Installed, password_hash: str) -> str:
-    """A database that holds the world."""
+def seeded_url(
+    database_url: str,
+    installed: Installed,
+    password_hash: str,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """A database that holds the world; only the first of a worker is filled by the store, the others are copies."""
+    if database_url.startswith("sqlite"):
+        file = database_url.partition(":///")[2]
+        kept = tmp_path_factory.getbasetemp() / "world.db"
+        if kept.exists():
+            assert not Path(f"{file}-wal").exists(), "the world is there before anything else is"
+            shutil.copyfile(kept, file)
+        else:
+            asyncio.run(_fill(database_url, installed, password_hash))
+            shutil.copyfile(file, kept)
+    else:
+        database = request.getfixturevalue("worker_database")
+        if not database.restore():
+            asyncio.run(_fill(database_url, installed, password_hash))
+            database.keep()
+    return database_url
+
+
+async def _fill(database_url: str, installed: Installed, password_hash: str) -> None:
     store = Store(Database(database_url))
     try:
         await add_all(store, world(installed, password_hash))
     finally:
         await store.close()
-    return database_url
 
 
 @pytest.fixture

@@ -14,9 +14,13 @@ from idp.domain.consent import Consent
 from idp.domain.credential import Credential, CredentialKind
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.interaction import Interaction
+from idp.domain.invitation import Invitation
+from idp.domain.join_request import JoinRequest
 from idp.domain.lab import Lab, LabMembership, LabRole, Membership
-from idp.domain.logo import Logo
+from idp.domain.lab_grant import LabGrant
+from idp.domain.logo import LabLogo, Logo
 from idp.domain.logout import LogoutDelivery
+from idp.domain.mail import Mail, MailPurpose
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
 from idp.domain.refusal import Refusal
 from idp.domain.registration import InitialAccessToken
@@ -152,6 +156,19 @@ def make_logout_delivery(**changes: Any) -> LogoutDelivery:
         "next_attempt_at": START,
     }
     return LogoutDelivery(**{**defaults, **changes})
+
+
+def make_mail(**changes: Any) -> Mail:
+    """A mail that is well stored but says nothing: what it holds is not sealed."""
+    defaults = {
+        "id": "m_1",
+        "purpose": MailPurpose.INVITATION,
+        "sealed": b"sealed",
+        "created_at": START,
+        "expires_at": START + timedelta(days=2),
+        "next_attempt_at": START,
+    }
+    return Mail(**{**defaults, **changes})
 
 
 def make_consent(**changes: Any) -> Consent:
@@ -307,5 +324,39 @@ def make_logo(**changes: Any) -> Logo:
     return Logo(**{**defaults, **changes})
 
 
+def make_lab_logo(**changes: Any) -> LabLogo:
+    defaults = {"lab_id": LAB_ID, "uri": "https://bio.example.org/logo.png", "fetched_at": START}
+    return LabLogo(**{**defaults, "digest": "e" * 64, "content": b"png", **changes})
+
+
 def make_seen_token(**changes: Any) -> SeenToken:
     return SeenToken(**{"hash": "hash-of-an-assertion", "expires_at": START + timedelta(minutes=2), **changes})
+
+
+def make_invitation(**changes: Any) -> Invitation:
+    defaults = {
+        "id": "inv_1",
+        "hash": "hash-of-an-invitation",
+        "lab_id": LAB_ID,
+        "role": LabRole.MEMBER,
+        "invited_by": USER_ID,
+        "created_at": START,
+        "expires_at": START + timedelta(days=14),
+    }
+    return Invitation(**{**defaults, **changes})
+
+
+def make_join_request(**changes: Any) -> JoinRequest:
+    return JoinRequest(**{"lab_id": LAB_ID, "user_id": USER_ID, "created_at": START, **changes})
+
+
+def make_lab_grant(**changes: Any) -> LabGrant:
+    defaults = {
+        "client_id": CLIENT_ID,
+        "lab_id": LAB_ID,
+        "role": LabRole.MEMBER,
+        "granted_by": USER_ID,
+        "created_at": START,
+        "expires_at": START + timedelta(days=365),
+    }
+    return LabGrant(**{**defaults, **changes})

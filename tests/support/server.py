@@ -59,6 +59,14 @@ class Provider:
         return link
 
 
+def inherited() -> dict[str, str]:
+    """Return the environment for a server: without settings, and without coverage, which halves its speed.
+
+    What such a server runs is covered in this process or by the tests of the command line.
+    """
+    return {name: value for name, value in os.environ.items() if not name.startswith(("IDP_", "COVERAGE_"))}
+
+
 def listen() -> socket.socket:
     """Return a listening socket on a free port of this machine."""
     return socket.create_server(("127.0.0.1", 0))
@@ -74,8 +82,7 @@ def provider(
 ) -> Iterator[Provider]:
     """Set up a store and serve it until the end of the block; the exit must be clean."""
     issuer = f"http://localhost:{_free_port()}"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("IDP_")}
-    env = inherited | _CHEAP_PASSWORDS
+    env = inherited() | _CHEAP_PASSWORDS
     env |= {"IDP_ISSUER": issuer, "IDP_DATABASE_URL": database_url, "IDP_KEYS_DIR": str(folder / "keys")}
     env |= {"PYTHONPATH": str(ROOT), **settings}
     (folder / "keys").mkdir(mode=0o700)

@@ -14,7 +14,9 @@ import pytest
 from jinja2 import UndefinedError
 from starlette.applications import Starlette
 
+from idp.services.invitations import InvitationFault
 from idp.web.pages import Pages, StaticFiles, allow_frames
+from tests.support import lab_pages
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 STATIC = Path(__file__).parents[2] / "idp" / "web" / "static"
@@ -121,7 +123,63 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "values": {"email": text, "name": text},
         },
         "setup_done.html": {},
+        "invitation.html": {
+            **form,
+            "error": text,
+            "why_not": None,
+            "opened": SimpleNamespace(
+                lab=lab(text),
+                invitation=SimpleNamespace(role="admin", ends_at=at, expires_at=at),
+                inviter=text,
+                masked_email=text,
+            ),
+            "logo": f"/logo/{text}.png",
+            "user_label": text,
+            "switch_account_url": text,
+        },
+        "invitation_answered.html": {
+            "lab": lab(text),
+            "membership": SimpleNamespace(role="member", expires_at=at),
+        },
+        "account/labs.html": {
+            **form,
+            "user_label": text,
+            "error": text,
+            "notice": text,
+            "logos": {text: f"/logo/{text}.png"},
+            "memberships": [
+                {
+                    "lab": lab(text),
+                    "role": role,
+                    "begins": at,
+                    "ends": at,
+                    "seen": soon,
+                    "archived": False,
+                    "ended": ended,
+                    "soon": soon,
+                }
+                for role, ended, soon in (("admin", False, True), ("member", True, False), ("viewer", False, False))
+            ],
+            "invitations": [
+                SimpleNamespace(
+                    lab=lab(text),
+                    invitation=SimpleNamespace(id=text, role="viewer", ends_at=at, expires_at=at),
+                    inviter=text,
+                )
+            ],
+            "requests": [
+                (SimpleNamespace(open=True, created_at=at), lab(text)),
+                (SimpleNamespace(open=False, repeatable_at=at), lab(text)),
+            ],
+            "joinable": [lab(text)],
+        },
+        "account/leave.html": {**form, "lab": lab(text)},
+        **lab_pages.everything(text),
     }
+
+
+def lab(text: str) -> SimpleNamespace:
+    return SimpleNamespace(id=text, slug=text, name=text, description=text, homepage=f"https://{text}")
 
 
 def nothing_optional() -> dict[str, dict[str, Any]]:
@@ -156,6 +214,13 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "rp_url": None,
         },
         "setup.html": {"errors": {}, "values": {}},
+        "invitation.html": {"opened": None, "why_not": "unknown", "error": None},
+        "invitation_answered.html": {"membership": None},
+        "account/labs.html": {
+            **dict.fromkeys(("memberships", "invitations", "requests", "joinable"), ()),
+            **dict.fromkeys(("error", "notice")),
+        },
+        **lab_pages.nothing_optional(),
     }
     return {name: {**context, **absent.get(name, {})} for name, context in everything("text").items()}
 
@@ -212,8 +277,8 @@ every_context = pytest.mark.parametrize("context", sorted(CONTEXTS))
 def test_every_template_that_is_a_page_is_tested_here():
     # check_session.html is no page for people: nothing in it is ever shown.
     shared = {"layout.html", "macros.html", "check_session.html"}
-    # Folders such as account/ and admin/ belong to the tests of their handlers.
-    assert {path.name for path in TEMPLATES.glob("*.html")} - shared == set(NAMES)
+    # Folders such as account/ and admin/ belong to the tests of their handlers, unless a page is listed here too.
+    assert {path.name for path in TEMPLATES.glob("*.html")} - shared == {name for name in NAMES if "/" not in name}
 
 
 @every_page
@@ -234,7 +299,8 @@ def test_every_input_has_a_label_and_every_reference_its_target(pages: Pages, na
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     labelled = {label["for"] for label in page.all("label")}
-    assert {field["id"] for field in page.all("input") if field.get("type") != "hidden"} == labelled
+    fields = [field for tag in ("input", "select", "textarea") for field in page.all(tag)]
+    assert {field["id"] for field in fields if field.get("type") != "hidden"} == labelled
     for _, attributes in page.elements:
         for reference in ("aria-describedby", "aria-labelledby"):
             assert set((attributes.get(reference) or "").split()) <= set(ids)
@@ -276,6 +342,19 @@ NAMED: dict[str, dict[str, Any]] = {
         ],
         "others": [account(HEBREW, 5)],
     },
+    "invitation.html": {
+        "user_label": HEBREW,
+        "opened": SimpleNamespace(
+            lab=lab(HEBREW),
+            invitation=CONTEXTS["full"]["invitation.html"]["opened"].invitation,
+            inviter=HEBREW,
+            masked_email=HEBREW,
+        ),
+    },
+    "invitation_answered.html": {"lab": lab(HEBREW)},
+    "account/labs.html": everything(HEBREW)["account/labs.html"] | {"error": None, "notice": None},
+    "account/leave.html": {"lab": lab(HEBREW)},
+    **lab_pages.everything("text", name=HEBREW),
 }
 
 
@@ -448,6 +527,19 @@ def test_the_copy_button_is_hidden_until_its_script_shows_it(pages: Pages):
     assert page.all("script") == [{"src": pages.static.url("copy.js"), "defer": None}]
 
 
+def test_an_invitation_that_cannot_be_answered_has_a_heading_of_its_own_and_no_form(pages: Pages):
+    context = {**CONTEXTS["full"]["invitation.html"], **NAMED["invitation.html"], "error": None}
+    every = [*InvitationFault, f"own_{InvitationFault.USED}", f"own_{InvitationFault.DECLINED}", None]
+    shown = {why_not: read(pages, "invitation.html", {**context, "why_not": why_not}) for why_not in every}
+    assert len({"".join(text for holder, text in page.texts if holder == "h1") for page in shown.values()}) == len(
+        shown
+    )
+    assert [why_not for why_not, page in shown.items() if page.all("form")] == [None]
+    assert len(shown[None].all("button")) == 2
+    for page in shown.values():
+        assert {holder for holder, text in page.texts if HEBREW in text} - {"title"} == {"bdi"}
+
+
 def test_setup_links_every_problem_to_its_field(pages: Pages):
     context = CONTEXTS["minimal"]["setup.html"] | {
         "errors": {"email": "Enter an address.", "": "Expired."},
@@ -468,7 +560,7 @@ def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(
     context = CONTEXTS["minimal"]["home.html"]
     signed_in = read(pages, "home.html", context | {"user_label": "ada@example.org"})
     signed_out = read(pages, "home.html", context)
-    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/login?add=1", "/logout"]
+    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/account/labs", "/login?add=1", "/logout"]
     assert [link["href"] for link in signed_out.all("a")][1:-1] == ["/login"]
 
 

@@ -3,12 +3,10 @@
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.crypto.opaque import hash_token
-from idp.domain.client import Client
 from idp.protocol.access_token import read_bearer_token
 from idp.protocol.errors import InvalidRequest, OAuthError
 from idp.web import errors
-from idp.web.cors import allow_origin, preflight
+from idp.web.cors import allow_bearers_origin, preflight
 from idp.web.endpoint import machine_endpoint
 from idp.web.forms import read_form
 from idp.web.responses import bearer_error, json_no_store, jwt_no_store, oauth_error
@@ -29,12 +27,7 @@ async def userinfo(request: Request[Services]) -> Response:
         errors.log_refusal(request, error)
         # Only what is wrong with the token is a challenge (RFC 6750 §3.1).
         response = bearer_error(error) if error.status < 500 else oauth_error(error)
-    if "origin" in request.headers:
-        client = await _client_of(request, token)
-        # Of a token that nobody knows a browser application learns at least that: it is to be replaced.
-        known = client is None and await request.state["clients"].knows_origin(request.headers["origin"])
-        allow_origin(request, response, client, known=known)
-    return response
+    return await allow_bearers_origin(request, response, token)
 
 
 async def _token_in_body(request: Request[Services]) -> str | None:
@@ -45,8 +38,3 @@ async def _token_in_body(request: Request[Services]) -> str | None:
     if "access_token" in form.repeated:
         raise InvalidRequest("A parameter was sent more than once.")
     return form.get("access_token")
-
-
-async def _client_of(request: Request[Services], token: str | None) -> Client | None:
-    issued = None if token is None else await request.state["store"].find_access_token(hash_token(token))
-    return None if issued is None else await request.state["clients"].find(issued.item.client_id)

@@ -1,0 +1,397 @@
+"""Invitations into labs: mailed to one address or handed on as a link, answered once by whoever is signed in."""
+
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from pydantic import field_validator
+
+from idp.crypto.opaque import hash_token, mint_id, mint_token
+from idp.domain.acr import ACR_LADDER
+from idp.domain.audit import AuditAction
+from idp.domain.clock import Clock
+from idp.domain.invitation import Invitation, InvitationStatus, joined
+from idp.domain.lab import Lab, LabRole, LabStatus, Membership
+from idp.domain.mail import MailPurpose
+from idp.domain.user import User
+from idp.services.audit import audit_event
+from idp.services.input import Email, Ends, Input, InputRefused, Place
+from idp.services.lab_members import locked_lab, write_membership
+from idp.services.lab_permissions import (
+    OPERATOR,
+    Actor,
+    Forbidden,
+    acting_service,
+    acting_user,
+    check_open,
+    managed_lab,
+)
+from idp.services.mail import Outbox
+from idp.store.errors import Conflict, NotFound
+from idp.store.store import Store, Transaction
+
+USUAL_LIFETIME = timedelta(days=14)
+LONGEST_LIFETIME = timedelta(days=90)
+# So that a lab's admin cannot mail half the world; whoever administers the installation can anyway.
+MOST_OPEN = 200
+_ID = re.compile(r"inv_[0-9a-f]{24}")
+
+
+class InvitationFault(StrEnum):
+    """Why an invitation cannot be answered."""
+
+    UNKNOWN = "unknown"
+    USED = "used"
+    DECLINED = "declined"
+    REVOKED = "revoked"
+    EXPIRED = "expired"
+    WRONG_ACCOUNT = "wrong_account"
+    NOT_VERIFIED = "not_verified"
+    INVITER_GONE = "inviter_gone"
+    ARCHIVED = "archived"
+
+
+_CLOSED = {
+    InvitationStatus.ACCEPTED: InvitationFault.USED,
+    InvitationStatus.DECLINED: InvitationFault.DECLINED,
+    InvitationStatus.REVOKED: InvitationFault.REVOKED,
+    InvitationStatus.EXPIRED: InvitationFault.EXPIRED,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenInvitation:
+    """An invitation as somebody sees it who opened it; `fault` is why this person cannot answer it."""
+
+    invitation: Invitation
+    lab: Lab
+    inviter: str
+    fault: InvitationFault | None
+
+    @property
+    def masked_email(self) -> str | None:
+        """To whom it was sent, as far as somebody else may know that: `a…@example.org`."""
+        if self.invitation.email is None:
+            return None
+        name, _, host = self.invitation.email.rpartition("@")
+        return f"{name[:1]}…@{host}"
+
+
+class InvitationRefused(Exception):
+    """An invitation cannot be answered by this person now; without `opened` they are not even to know of it."""
+
+    def __init__(self, fault: InvitationFault, opened: OpenInvitation | None = None) -> None:
+        super().__init__(fault)
+        self.fault = fault
+        self.opened = opened
+
+
+class InvitationInput(Input):
+    """An invitation as it is written down: without an address it is a link for whoever gets it.
+
+    `expires_at` is until when it can be accepted, `ends_at` when the membership will end.
+    """
+
+    lab: str
+    email: Email | None = None
+    role: LabRole = LabRole.MEMBER
+    expires_at: Ends | None = None
+    ends_at: Ends | None = None
+
+    @field_validator("role")
+    @classmethod
+    def _check_role(cls, role: LabRole, info: Any) -> LabRole:
+        if "email" in info.data and info.data["email"] is None and not LabRole.MEMBER.contains(role):
+            raise ValueError("a link gives at most the role member; invite an admin by address")
+        return role
+
+    def invitation(self, lab: Lab, *, token: str, invited_by: str, now: datetime) -> Invitation:
+        """Return the invitation; it cannot be accepted when the membership would have ended.
+
+        Raises:
+            InputRefused: it would be over already, or could be accepted for too long.
+        """
+        expires_at = self.expires_at or now + USUAL_LIFETIME
+        faults: dict[Place, str] = {
+            (name,): "it is in the past"
+            for name, moment in (("expires_at", expires_at), ("ends_at", self.ends_at))
+            if moment is not None and moment <= now
+        }
+        if expires_at.date() > (now + LONGEST_LIFETIME).date():
+            faults["expires_at",] = f"it must be within {LONGEST_LIFETIME.days} days"
+        if faults:
+            raise InputRefused(faults)
+        return Invitation(
+            id=mint_id("inv"),
+            hash=hash_token(token),
+            lab_id=lab.id,
+            role=self.role,
+            invited_by=invited_by,
+            created_at=now,
+            expires_at=expires_at if self.ends_at is None else min(expires_at, self.ends_at),
+            email=self.email,
+            ends_at=self.ends_at,
+        )
+
+
+class Invitations:
+    """Lets a lab's admins invite, and those who were invited answer."""
+
+    def __init__(self, store: Store, outbox: Outbox, clock: Clock, *, issuer: str) -> None:
+        self._store = store
+        self._outbox = outbox
+        self._clock = clock
+        self._issuer = issuer
+
+    # ── For a lab's admins ──────────────────────────────────────────────────────────────────────────────────────────
+    async def invite(self, actor: Actor, given: InvitationInput) -> tuple[Invitation, str]:
+        """Invite somebody; return the invitation and its link, which is told nowhere else than here and in the mail.
+
+        Raises:
+            NotFound: there is no such lab for the actor.
+            Forbidden: they may not invite, or the lab is archived or has too many open invitations.
+            InputRefused: a date is wrong, or the person belongs to the lab already.
+        """
+        token = mint_token()
+        async with self._store.write() as tx:
+            now = self._clock()
+            lab = await locked_lab(tx, actor, given.lab, now=now, granting=given.role)
+            invitation = await self._add(tx, actor, lab, given, token, now=now)
+        self._outbox.wake()
+        return invitation, self._url(token)
+
+    async def add(
+        self, tx: Transaction, actor: Actor, lab: Lab, given: InvitationInput, *, now: datetime
+    ) -> Invitation:
+        """Do the same in the caller's transaction, for a lab that is locked and that the actor looks after."""
+        return await self._add(tx, actor, lab, given, mint_token(), now=now)
+
+    async def of_lab(self, actor: Actor, slug: str) -> tuple[Invitation, ...]:
+        """Return the invitations into a lab, whatever became of them, the newest first.
+
+        Raises:
+            NotFound, Forbidden: the actor does not look after such a lab.
+        """
+        async with self._store.read() as tx:
+            lab = await managed_lab(tx, actor, slug)
+            return tuple(await tx.invitations.of_lab(lab.id))
+
+    async def revoke(self, actor: Actor, slug: str, invitation_id: str) -> None:
+        """Take an invitation back; nothing happens to one that nobody can accept any more.
+
+        Raises:
+            NotFound: there is no such lab for the actor, or no such invitation into it.
+            Forbidden: they do not look after the lab.
+            Conflict: it was accepted or declined.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            lab = await locked_lab(tx, actor, slug, now=now)
+            invitation = await tx.invitations.lock(invitation_id)
+            if invitation.lab_id != lab.id:
+                raise NotFound(f"{slug} has no invitation {invitation_id}")
+            status = invitation.status(now=now)
+            if status in {InvitationStatus.ACCEPTED, InvitationStatus.DECLINED}:
+                raise Conflict(f"the invitation was {status}")
+            if status is InvitationStatus.OPEN:
+                await self._revoke(tx, invitation, actor.id, now=now)
+
+    async def _add(
+        self, tx: Transaction, actor: Actor, lab: Lab, given: InvitationInput, token: str, *, now: datetime
+    ) -> Invitation:
+        check_open(lab)
+        invitation = given.invitation(lab, token=token, invited_by=actor.id, now=now)
+        if given.email is not None:
+            await _check_no_member(tx, lab, given.email, now=now)
+            for older in await tx.invitations.open_for(given.email, lab_id=lab.id, now=now):
+                # Whoever is invited anew has the newer mail before them.
+                await self._revoke(tx, older, actor.id, now=now)
+        if not actor.manages_all and await tx.invitations.count_open(lab.id, now=now) >= MOST_OPEN:
+            raise Forbidden(f"The lab has {MOST_OPEN} open invitations. Wait for answers, or take some back.")
+        await tx.invitations.add(invitation)
+        event = audit_event(
+            AuditAction.INVITATION_CREATED,
+            actor=actor.id,
+            target=invitation.id,
+            now=now,
+            lab=lab.id,
+            role=str(invitation.role),
+            by="link" if given.email is None else "mail",
+        )
+        await tx.audit_events.add(event)
+        if given.email is not None:
+            context = {
+                "lab_name": lab.name,
+                "inviter": await _name_of(tx, actor.id),
+                "role": str(invitation.role),
+                "url": self._url(token),
+                "expires_at": invitation.expires_at,
+                "ends_at": invitation.ends_at,
+            }
+            await self._outbox.put(tx, to=given.email, purpose=MailPurpose.INVITATION, context=context, now=now)
+        return invitation
+
+    async def _revoke(self, tx: Transaction, invitation: Invitation, actor: str, *, now: datetime) -> None:
+        await tx.invitations.save(replace(invitation, revoked_at=now))
+        await tx.audit_events.add(_answered(AuditAction.INVITATION_REVOKED, invitation, actor, now=now))
+
+    def _url(self, token: str) -> str:
+        return f"{self._issuer}/invitations/{token}"
+
+    # ── For those who are invited ───────────────────────────────────────────────────────────────────────────────────
+    async def open(self, handle: str, user: User) -> OpenInvitation:
+        """Return the invitation that a link's token means, or an id where it waits for this user's address.
+
+        Nothing comes of opening it: programs that look at mail open links too.
+
+        Raises:
+            InvitationRefused: it is unknown.
+        """
+        async with self._store.read() as tx:
+            invitation = await _find(tx, handle, user)
+            if invitation is None:
+                raise InvitationRefused(InvitationFault.UNKNOWN)
+            return await _judge(tx, invitation, user, now=self._clock())
+
+    async def waiting_for(self, user: User) -> tuple[OpenInvitation, ...]:
+        """Return what the user could accept now because it was sent to their verified address, the newest first."""
+        if user.email is None or not user.email_verified:
+            return ()
+        async with self._store.read() as tx:
+            now = self._clock()
+            waiting = [
+                await _judge(tx, each, user, now=now) for each in await tx.invitations.open_for(user.email, now=now)
+            ]
+        return tuple(each for each in waiting if each.fault is None)
+
+    async def accept(self, handle: str, user: User) -> Membership:
+        """Take the user into the lab; of several who accept at the same time one succeeds.
+
+        Raises:
+            InvitationRefused: it cannot be accepted by this user now.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            opened = await _lock(tx, handle, user, now=now)
+            invitation = opened.invitation
+            await tx.invitations.save(replace(invitation, accepted_at=now, answered_by=user.id))
+            await tx.audit_events.add(_answered(AuditAction.INVITATION_ACCEPTED, invitation, user.id, now=now))
+            offered = Membership(
+                lab_id=invitation.lab_id,
+                user_id=user.id,
+                role=invitation.role,
+                created_at=now,
+                expires_at=invitation.ends_at,
+                granted_by=invitation.invited_by,
+            )
+            return await take_in(tx, offered, actor=user.id, now=now)
+
+    async def decline(self, handle: str, user: User) -> None:
+        """Answer that the user does not want to join; the invitation is used up.
+
+        Raises:
+            InvitationRefused: it is not this user's to answer now.
+        """
+        async with self._store.write() as tx:
+            now = self._clock()
+            invitation = (await _lock(tx, handle, user, now=now)).invitation
+            await tx.invitations.save(replace(invitation, declined_at=now, answered_by=user.id))
+            await tx.audit_events.add(_answered(AuditAction.INVITATION_DECLINED, invitation, user.id, now=now))
+
+
+async def take_in(tx: Transaction, offered: Membership, *, actor: str, now: datetime) -> Membership:
+    """Give somebody a membership that they were offered, or what becomes of theirs, and forget that they asked for it.
+
+    The caller holds the lab's lock.
+    """
+    present = await tx.memberships.find(offered.lab_id, offered.user_id)
+    membership = joined(present, offered, now=now)
+    await tx.join_requests.delete(offered.lab_id, offered.user_id)
+    if membership != present:
+        await write_membership(tx, present, membership, actor=actor, now=now)
+    return membership
+
+
+async def _find(tx: Transaction, handle: str, user: User) -> Invitation | None:
+    if _ID.fullmatch(handle) is None:
+        return await tx.invitations.find_by_hash(hash_token(handle))
+    # An id is no secret: it serves whoever the invitation was sent to, and to others does not even exist.
+    invitation = await tx.invitations.find(handle)
+    return invitation if invitation is not None and _account_fault(invitation, user, by_id=True) is None else None
+
+
+async def _lock(tx: Transaction, handle: str, user: User, *, now: datetime) -> OpenInvitation:
+    try:
+        # As it is now: the address may have changed since the page was opened.
+        user = await tx.users.get(user.id)
+        found = await _find(tx, handle, user)
+        if found is None or not user.active:
+            raise InvitationRefused(InvitationFault.UNKNOWN)
+        # The lab first, as wherever its people change.
+        await tx.labs.lock(found.lab_id)
+        invitation = await tx.invitations.lock(found.id)
+    except NotFound:
+        raise InvitationRefused(InvitationFault.UNKNOWN) from None
+    opened = await _judge(tx, invitation, user, now=now)
+    if opened.fault is not None:
+        raise InvitationRefused(opened.fault, opened)
+    return opened
+
+
+async def _judge(tx: Transaction, invitation: Invitation, user: User, *, now: datetime) -> OpenInvitation:
+    lab = await tx.labs.get(invitation.lab_id)
+    inviter = await _inviter(tx, invitation.invited_by, now=now)
+    held = None if inviter is None else inviter.role_in(lab)
+    fault = _CLOSED.get(invitation.status(now=now))
+    if fault is None and lab.status is not LabStatus.ACTIVE:
+        fault = InvitationFault.ARCHIVED
+    if fault is None and (held is not LabRole.ADMIN or not held.contains(invitation.role)):
+        fault = InvitationFault.INVITER_GONE
+    return OpenInvitation(
+        invitation=invitation,
+        lab=lab,
+        inviter=await _name_of(tx, invitation.invited_by),
+        fault=fault or _account_fault(invitation, user),
+    )
+
+
+def _account_fault(invitation: Invitation, user: User, *, by_id: bool = False) -> InvitationFault | None:
+    if invitation.email is None:
+        return InvitationFault.WRONG_ACCOUNT if by_id else None
+    if user.email != invitation.email:
+        return InvitationFault.WRONG_ACCOUNT
+    return None if user.email_verified else InvitationFault.NOT_VERIFIED
+
+
+async def _inviter(tx: Transaction, identifier: str, *, now: datetime) -> Actor | None:
+    """Return what whoever invited may do by now; how surely they had signed in was judged then."""
+    if identifier == OPERATOR.id:
+        return OPERATOR
+    user = await tx.users.find(identifier)
+    if user is not None:
+        return await acting_user(tx, user, acr=ACR_LADDER[-1], now=now) if user.active else None
+    client = await tx.clients.find(identifier)
+    return await acting_service(tx, client, now=now) if client is not None and client.active else None
+
+
+async def _name_of(tx: Transaction, identifier: str) -> str:
+    user = await tx.users.find(identifier)
+    if user is not None:
+        return user.name or user.label
+    client = await tx.clients.find(identifier)
+    return "An administrator" if client is None else client.client_name
+
+
+async def _check_no_member(tx: Transaction, lab: Lab, email: str, *, now: datetime) -> None:
+    user = await tx.users.find_by_identifier(email)
+    held = None if user is None else await tx.memberships.find(lab.id, user.id)
+    if held is not None and (held.expires_at is None or now < held.expires_at):
+        raise InputRefused({("email",): "this person belongs to the lab already"})
+
+
+def _answered(action: AuditAction, invitation: Invitation, actor: str, *, now: datetime) -> Any:
+    return audit_event(
+        action, actor=actor, target=invitation.id, now=now, lab=invitation.lab_id, role=str(invitation.role)
+    )

@@ -1,0 +1,31 @@
+"""Where people go on after signing in (`next`): to pages of ours that asked for it, and to nothing else."""
+
+import re
+from urllib.parse import urlencode
+
+from idp.protocol.parameters import Parameters
+
+# Whole paths in plain letters: nothing that a browser reads as a host, unescapes or takes away, and no query.
+_PAGES = re.compile(r"/(?:account|invitations|labs)(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+")
+_MAX_CHARS = 300
+
+
+def read_next(query: Parameters) -> str | None:
+    """Return the page of ours that a query names to go on to; None where it names none."""
+    path = query.get("next")
+    return None if path is None else _checked(path)
+
+
+def sign_in_path(path: str, *, add: bool = False) -> str:
+    """Return where to sign in, with `add` beside whoever is signed in, to come back to a page of ours."""
+    carried = {**({"add": "1"} if add else {}), **onward(_checked(path))}
+    return f"/login?{urlencode(carried)}" if carried else "/login"
+
+
+def onward(path: str | None) -> dict[str, str]:
+    """Return the parameter that carries the page along."""
+    return {} if path is None else {"next": path}
+
+
+def _checked(path: str) -> str | None:
+    return path if len(path) <= _MAX_CHARS and _PAGES.fullmatch(path) else None
