@@ -70,9 +70,20 @@ class OneOf(TypeDecorator[StrEnum]):
         """Return the member's text."""
         return None if value is None else str(value)
 
-    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:
-        """Return the member."""
-        return None if value is None else self.kind(value)
+    def result_processor(self, dialect: Dialect, coltype: object) -> Any:
+        """Look members up: to call their class takes ten times as long, and a token may need hundreds of them."""
+        return _Members(self.kind).__getitem__
+
+
+class _Members(dict[str | None, StrEnum | None]):
+    """The members of a set by their texts."""
+
+    def __init__(self, kind: type[StrEnum]) -> None:
+        super().__init__({None: None, **{member.value: member for member in kind}})
+        self._kind = kind
+
+    def __missing__(self, text: str | None) -> StrEnum:
+        return self._kind(text)
 
 
 def _json(dialect: Dialect) -> TypeEngine[Any]:

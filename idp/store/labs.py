@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from sqlalchemy import Boolean, Column, ColumnElement, ForeignKey, Index, String, Table, Text, false, func, or_, select
 
@@ -156,6 +158,17 @@ def counting(now: datetime) -> Sequence[ColumnElement[bool]]:
 
 def lab_membership(row: object) -> LabMembership:
     """Return the value of a row that holds a lab's columns, then a membership's."""
-    cells = tuple(row)  # type: ignore[arg-type, var-annotated]  # SQLAlchemy's Row is a tuple of unknown width
+    return _lab_membership(tuple(row))  # type: ignore[arg-type, var-annotated]  # SQLAlchemy's Row is a tuple of unknown width
+
+
+# What is made of a row is kept by all that the row holds: never older than it, and spared where the same is read again,
+# as it is whenever one person's tokens follow one another.
+@lru_cache(maxsize=4096)
+def _lab_membership(cells: tuple[Any, ...]) -> LabMembership:
     width = len(LABS.columns)
-    return LabMembership(lab=LABS.from_row(cells[:width]), membership=MEMBERSHIPS.from_row(cells[width:]))
+    return LabMembership(lab=_lab(cells[:width]), membership=MEMBERSHIPS.from_row(cells[width:]))
+
+
+@lru_cache(maxsize=1024)
+def _lab(cells: tuple[Any, ...]) -> Lab:
+    return LABS.from_row(cells)

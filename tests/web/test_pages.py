@@ -14,9 +14,12 @@ import pytest
 from jinja2 import UndefinedError
 from starlette.applications import Starlette
 
+from idp.domain.lab import LabRole
+from idp.protocol.lab_consent import LabChoice, LabChoices
 from idp.services.invitations import InvitationFault
 from idp.web.pages import Pages, StaticFiles, allow_frames
 from tests.support import lab_pages
+from tests.support.factories import make_lab, make_lab_membership
 
 TEMPLATES = Path(__file__).parents[2] / "templates"
 STATIC = Path(__file__).parents[2] / "idp" / "web" / "static"
@@ -74,6 +77,26 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "user_label": text,
             "switch_account_url": text,
             "items": [(text, text, text, False), (text, text, "offline_access", True)],
+            "lab_scopes": [text, text],
+            "labs": LabChoices(
+                (
+                    LabChoice(text, make_lab(name=text), LabRole.ADMIN, at, ticked=True),
+                    LabChoice("chem", make_lab(name=text), LabRole.VIEWER),
+                    LabChoice(text, named=True),
+                ),
+                all_labs=True,
+                asked=True,
+            ),
+            "later_labs": True,
+        },
+        "account/app_labs.html": {
+            **form,
+            "user_label": text,
+            "error": text,
+            "notice": text,
+            "client": described(text),
+            "labs": [(make_lab_membership(lab={"name": text}, expires_at=at), True)],
+            "later_labs": False,
         },
         "error.html": {
             "title": text,
@@ -197,7 +220,8 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "error": None,
         },
         "form_post.html": {"params": {}},
-        "consent.html": {"client": unknown_client("App"), "items": [], "notice": None},
+        "consent.html": {"client": unknown_client("App"), "items": [], "notice": None, "labs": LabChoices()},
+        "account/app_labs.html": {"client": unknown_client("App"), "labs": [], "error": None, "notice": None},
         "error.html": {"client_name": None, "details": [], "explained": False, "onward": None},
         "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
         "signed_out.html": {
@@ -496,7 +520,8 @@ def test_consent_offers_both_decisions_and_marks_lasting_access(pages: Pages):
     decisions = [(button["name"], button["value"]) for button in page.all("button")]
     assert decisions == [("decision", "allow"), ("decision", "deny")]
     chips = [span["class"] for span in page.all("span") if "chip" in (span.get("class") or "")]
-    assert chips == ["chip", "chip warn"]
+    # The scopes of its rows, then those about labs.
+    assert chips == ["chip", "chip warn", "chip", "chip"]
 
 
 def test_consent_marks_what_was_agreed_to_before(pages: Pages):
