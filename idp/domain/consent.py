@@ -37,6 +37,11 @@ def role_given(labs: LabConsent, slug: str) -> LabRole | None:
     return _ROLES.get(answer if answer != NOT_HELD else labs.get(LATER, DECLINED))
 
 
+def unasked(labs: LabConsent | None) -> LabConsent:
+    """Return a consent that nobody had to give: what was refused nevertheless stays refused, all else is given."""
+    return {**(labs or {}), LATER: LabRole.ADMIN.value}
+
+
 def narrowed(labs: LabConsent, by: LabConsent) -> LabConsent:
     """Return what both consents allow."""
     roles = {slug: (role_given(labs, slug), role_given(by, slug)) for slug in {**labs, **by}}

@@ -8,7 +8,7 @@ from datetime import datetime
 from idp.domain.audit import AuditAction
 from idp.domain.client import Client
 from idp.domain.clock import Clock
-from idp.domain.consent import DECLINED, LATER, LabConsent, role_given
+from idp.domain.consent import DECLINED, LATER, LabConsent, role_given, unasked
 from idp.domain.lab import LabMembership, LabRole, LabStatus
 from idp.services.audit import audit_event
 from idp.store.errors import NotFound
@@ -102,7 +102,7 @@ class Applications:
                 labs[each.lab.slug] = each.membership.role.value if each.lab.slug in slugs else DECLINED
             labs |= {LATER: LabRole.ADMIN.value} if later_labs else {}
             await tx.consents.save(replace(consent, labs=labs, updated_at=now))
-            await tx.grants.narrow_labs(user_id, client_id, labs)
+            await tx.grants.narrow_labs(user_id, client_id, unasked(labs) if client.trusted else labs)
             event = audit_event(AuditAction.CONSENT_CHANGED, actor=user_id, target=client_id, now=now, labs=labs)
             await tx.audit_events.add(event)
 

@@ -5,10 +5,9 @@ from datetime import datetime, timedelta
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
 from idp.domain.clock import Clock
-from idp.domain.consent import LATER, Consent, LabConsent, covers_labs
+from idp.domain.consent import Consent, LabConsent, covers_labs, unasked
 from idp.domain.grant import AuthorizationCode, Grant
 from idp.domain.interaction import Interaction
-from idp.domain.lab import LabRole
 from idp.domain.lab_release import release_labs
 from idp.domain.lab_scope import read_lab_request
 from idp.domain.origin import origin_of
@@ -184,8 +183,7 @@ def _lab_consent(request: AuthorizationRequest, consent: Consent | None) -> LabC
     if not request.client.trusted:
         answered = answered or {}
     elif answered is not None:
-        # Asked nevertheless, users of a trusted application have said no to what they said no to, and yes to all else.
-        answered = {**answered, LATER: LabRole.ADMIN.value}
+        answered = unasked(answered)
     return consent_to(read_lab_request(lab_scope(request)), answered)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from idp.crypto.opaque import hash_token, same
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
-from idp.domain.consent import LATER, Consent
+from idp.domain.consent import LATER, Consent, unasked
 from idp.domain.interaction import Interaction
 from idp.domain.resource import Resource
 from idp.protocol.authorization_request import AuthorizationRequest
@@ -143,9 +143,10 @@ class Consents:
                 labs=labs,
             )
             await (tx.consents.add(consent) if held is None else tx.consents.save(consent))
-            if labs is not None and before is not None:
+            if labs is not None:
                 # What is kept back from now on is not told on the strength of earlier answers either.
-                await tx.grants.narrow_labs(user_id, client_id, labs)
+                kept = unasked(labs) if progress.request.client.trusted else labs
+                await tx.grants.narrow_labs(user_id, client_id, kept)
             event = audit_event(
                 AuditAction.CONSENT_GIVEN, actor=user_id, target=client_id, now=now, scopes=list(tokens), labs=labs
             )

@@ -79,10 +79,12 @@ class _Members(dict[str | None, StrEnum | None]):
     """The members of a set by their texts."""
 
     def __init__(self, kind: type[StrEnum]) -> None:
-        super().__init__({None: None, **{member.value: member for member in kind}})
+        super().__init__({member.value: member for member in kind})
+        self[None] = None
         self._kind = kind
 
-    def __missing__(self, text: str | None) -> StrEnum:
+    def __missing__(self, text: str) -> StrEnum:
+        # Which says what is wrong with it.
         return self._kind(text)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, and_, func, select, update
 
 from idp.domain.client import Client
-from idp.domain.consent import LabConsent, covers_labs, narrowed
+from idp.domain.consent import LabConsent, covers_labs, narrowed, unasked
 from idp.domain.grant import AccessToken, AuthorizationCode, Grant, RefreshToken
 from idp.domain.user import User
 from idp.store.clients import CLIENTS, clients
@@ -221,8 +221,9 @@ class Grants(Repository[Grant]):
         """Take from what a user gave a client before all that a later consent keeps back about labs."""
         query = self._select().where(grants.c.user_id == user_id, grants.c.client_id == client_id)
         for grant in await self._many(query.where(grants.c.revoked_at.is_(None)).with_for_update(key_share=True)):
-            if grant.labs is not None and not covers_labs(consent, grant.labs):
-                await self.save(replace(grant, labs=narrowed(grant.labs, consent)))
+            given = unasked(None) if grant.labs is None else grant.labs
+            if not covers_labs(consent, given):
+                await self.save(replace(grant, labs=narrowed(given, consent)))
 
 
 class AuthorizationCodes(Repository[AuthorizationCode]):

@@ -158,7 +158,7 @@ def counting(now: datetime) -> Sequence[ColumnElement[bool]]:
 
 def lab_membership(row: object) -> LabMembership:
     """Return the value of a row that holds a lab's columns, then a membership's."""
-    return _lab_membership(tuple(row))  # type: ignore[arg-type, var-annotated]  # SQLAlchemy's Row is a tuple of unknown width
+    return _lab_membership(tuple(row))  # type: ignore[arg-type]  # SQLAlchemy's Row is a tuple of unknown width
 
 
 # What is made of a row is kept by all that the row holds: never older than it, and spared where the same is read again,

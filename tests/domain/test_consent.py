@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from idp.domain.consent import DECLINED, LATER, NOT_HELD, covers_labs, narrowed, role_given
+from idp.domain.consent import DECLINED, LATER, NOT_HELD, covers_labs, narrowed, role_given, unasked
 from idp.domain.lab import LabRole
 
 slugs = st.sampled_from(["bio", "chem", "physics", LATER])
@@ -45,3 +45,14 @@ def test_a_consent_covers_another_exactly_when_narrowing_by_it_changes_nothing(
 ):
     same = all(role_given(narrowed(used, held), slug) is role_given(used, slug) for slug in {*used, *held})
     assert covers_labs(held, used) is same
+
+
+def test_where_nobody_is_asked_all_is_given_but_what_was_refused():
+    labs = unasked({"bio": DECLINED, "chem": "viewer", "dust": NOT_HELD})
+    assert [role_given(labs, slug) for slug in ("bio", "chem", "dust", "any")] == [
+        None,
+        LabRole.VIEWER,
+        LabRole.ADMIN,
+        LabRole.ADMIN,
+    ]
+    assert role_given(unasked(None), "any") is LabRole.ADMIN

@@ -1,6 +1,7 @@
 """Consent by lab: each with a box, remembered, narrowed at once, and never more than what was shown and ticked."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -47,9 +48,9 @@ async def silently(browser: Browser, scope: str, **changes: str | None) -> tuple
 
 def boxes(page: Any) -> dict[str, bool]:
     """Return the boxes of the page, and whether they are ticked."""
-    assert page.url.path == "/consent", page.url
+    assert page.url.path in {"/consent", "/account/apps/labs"}, page.url
     ticked = form_of(page).fields
-    names = [part.split('"')[0] for part in page.text.split('type="checkbox" name="')[1:]]
+    names = re.findall(r'<input type="checkbox"[^>]* name="([^"]*)"', page.text)
     return {name: name in ticked for name in names}
 
 
@@ -198,6 +199,28 @@ async def test_what_is_taken_back_is_gone_at_once_from_what_was_given_before(app
     assert await told(app, refreshed["access_token"]) == ["chem:viewer"]
 
 
+async def test_which_labs_an_application_is_told_of_can_be_chosen_anew(app: App, browser: Browser) -> None:
+    page = await browser.sign_in(await browser.request(scope=ALL))
+    tokens = (await app.redeem(answer_of(await browser.submit(page, **ALLOW)))).json()
+    listed = await browser.get("/account/apps")
+    assert "/account/apps/labs?client_id=portal" in listed.text
+    page = await browser.get("/account/apps/labs?client_id=portal")
+    assert boxes(page) == {"lab.bio": True, "lab.chem": True, "later_labs": False}
+
+    saved = await browser.submit(page, **KEEP_CHEM)
+
+    assert boxes(saved) == {"lab.bio": True, "lab.chem": False, "later_labs": False}
+    assert await told(app, tokens["access_token"]) == ["bio:admin", "bio:member", "bio:viewer"]
+    stolen = await browser.http.post(str(saved.url), data={"csrf": "wrong", "lab.chem": "yes"})
+    assert stolen.status_code == 403
+    # Nobody else's, and nothing where nobody was asked.
+    for client_id in ("other", "nobody", ""):
+        assert (await browser.get(f"/account/apps/labs?client_id={client_id}")).url.path == "/account/apps"
+    await browser.submit(saved, **{"lab.chem": "yes", "later_labs": "yes"})
+    again = (await app.redeem(answer_of(await browser.request(scope=ALL)))).json()
+    assert await told(app, again["access_token"]) == ["bio:admin", "bio:member", "bio:viewer", "chem:viewer"]
+
+
 async def test_who_says_no_has_said_nothing_about_labs(app: App, browser: Browser) -> None:
     await browser.authorize(scope="openid lab:chem")
     page = await browser.request(scope="openid lab:bio lab:chem")
@@ -316,6 +339,8 @@ async def test_a_trusted_client_asks_nobody_but_an_answer_that_was_asked_for_cou
 
     page = await browser.request(scope=ALL, prompt="consent")
     await browser.submit(page, **ALLOW, **KEEP_CHEM)
+    # What was refused is gone from what was given without asking, too.
+    assert await told(app, tokens["access_token"]) == ["bio:member", "bio:viewer"]
     token = (await app.redeem(answer_of(await browser.request(scope=ALL)))).json()["access_token"]
     assert await told(app, token) == ["bio:admin", "bio:member", "bio:viewer"]
     await join(app, "dust")

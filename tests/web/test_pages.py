@@ -81,7 +81,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "labs": LabChoices(
                 (
                     LabChoice(text, make_lab(name=text), LabRole.ADMIN, at, ticked=True),
-                    LabChoice("chem", make_lab(name=text), LabRole.VIEWER),
+                    LabChoice("chem", make_lab(slug="chem", name=text), LabRole.VIEWER),
                     LabChoice(text, named=True),
                 ),
                 all_labs=True,
