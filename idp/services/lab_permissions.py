@@ -22,7 +22,8 @@ class Actor:
     """Who acts: a person, a service, or whoever holds the machine. `id` is for the audit log.
 
     `roles` are those in labs, by the lab's id, that count now; `sees_all` and `manages_all` come with the
-    administration of the installation. An application acts within `labs`, whoever it acts for.
+    administration of the installation. An application acts within `labs`, whoever it acts for. `acr` is how a person
+    signed in.
     """
 
     id: str
@@ -30,6 +31,7 @@ class Actor:
     manages_all: bool = False
     roles: Mapping[str, LabRole] = field(default_factory=dict)
     labs: AllowedLabs = "*"
+    acr: str | None = None
 
     def role_in(self, lab: Lab) -> LabRole | None:
         """Return the highest role that the actor may give to others in a lab, or take from them."""
@@ -65,6 +67,7 @@ async def acting_user(
             each.lab.id: _role(each.lab, each.membership.role, acr) for each in held if each.membership.valid(now=now)
         },
         labs="*" if application is None else application.allowed_labs,
+        acr=acr,
     )
 
 

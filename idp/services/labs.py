@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator
 
 from idp.crypto.opaque import mint_id
-from idp.domain.acr import ACR_LADDER
+from idp.domain.acr import ACR_LADDER, reaches
 from idp.domain.audit import AuditAction
 from idp.domain.client import Client
 from idp.domain.clock import Clock
@@ -130,7 +130,9 @@ class MembershipInput(Input):
         base = present or Membership(
             lab_id=lab.id, user_id=user.id, role=self.role, created_at=now, granted_by=granted_by, managed_by=managed_by
         )
-        return replace(base, role=self.role, not_before=self.not_before, expires_at=self.expires_at)
+        # Whoever gave the role that somebody has now.
+        giver = base.granted_by if base.role is self.role else granted_by
+        return replace(base, role=self.role, not_before=self.not_before, expires_at=self.expires_at, granted_by=giver)
 
 
 class Labs:
@@ -208,11 +210,14 @@ class Labs:
         Raises:
             NotFound: there is no such lab for the actor.
             Forbidden: they are no admin of it, or this is not theirs to change.
+            InputRefused: its admins would have to sign in more surely than the one who says so.
         """
         async with self._store.write() as tx:
             now = self._clock()
             present = await locked_lab(tx, actor, slug, now=now)
             lab = changes.lab(present)
+            if lab.admin_acr is not None and lab.admin_acr != present.admin_acr:
+                _check_not_shut_out(actor, lab.admin_acr)
             if lab.status is not present.status:
                 check_installation_admin(actor)
             fields = sorted(name for name in changes.model_fields_set if getattr(lab, name) != getattr(present, name))
@@ -363,6 +368,12 @@ class Labs:
             held = await tx.memberships.get(lab.id, user.id)
             await check_keeps_admin(tx, held, None, now=now)
             await end_membership(tx, held, actor=user.id, now=now, action=AuditAction.MEMBERSHIP_ENDED_BY_MEMBER)
+
+
+def _check_not_shut_out(actor: Actor, admin_acr: str) -> None:
+    if actor.acr is not None and not actor.manages_all and not reaches(actor.acr, admin_acr):
+        fault = "you are not signed in that strongly yourself, and could not change anything here any more"
+        raise InputRefused({("admin_acr",): fault})
 
 
 async def check_slug_is_free(tx: Transaction, slug: str) -> None:

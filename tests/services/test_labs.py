@@ -114,6 +114,21 @@ async def test_of_two_labs_with_one_slug_made_at_once_one_is_refused(labs: Labs)
         await labs.create(OPERATOR, lab_input())
 
 
+async def test_a_labs_admin_demands_no_stronger_sign_in_than_their_own(labs: Labs, store: Store):
+    await add_biology(store, "alice")
+    await labs.set_member(OPERATOR, membership_input(role="admin"))
+    async with store.read() as tx:
+        alice = await tx.users.get("u_alice")
+    changes = LabChanges.read({"admin_acr": "2"})
+    with pytest.raises(InputRefused, match="admin_acr"):
+        await labs.update(await labs.actor_for(alice, acr="1"), "bio", changes)
+    assert (await labs.update(await labs.actor_for(alice, acr="2"), "bio", changes)).admin_acr == "2"
+    # From now on who signed in with a password alone looks after nothing, and cannot take it back.
+    with pytest.raises(Forbidden):
+        await labs.update(await labs.actor_for(alice, acr="1"), "bio", LabChanges.read({"admin_acr": None}))
+    assert (await labs.update(OPERATOR, "bio", LabChanges.read({"admin_acr": None}))).admin_acr is None
+
+
 # ── Members ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 async def test_a_member_is_added_changed_and_removed(labs: Labs, store: Store, clock: FakeClock):
     await add_biology(store, "alice")
@@ -121,7 +136,8 @@ async def test_a_member_is_added_changed_and_removed(labs: Labs, store: Store, c
     clock.advance(seconds=1)
     given = membership_input(role="admin", expires_at="2027-06-30")
     held = await labs.set_member(ADMIN, given)
-    assert (held.role, held.granted_by, held.created_at) == (LabRole.ADMIN, "cli", START)
+    # Whoever gave the role that she has now.
+    assert (held.role, held.granted_by, held.created_at) == (LabRole.ADMIN, ADMIN.id, START)
     assert held.expires_at == datetime(2027, 6, 30, 23, 59, 59, tzinfo=UTC)
     # A second time nothing changes.
     assert await labs.set_member(ADMIN, given) == held

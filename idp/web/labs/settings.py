@@ -5,7 +5,6 @@ from typing import Any
 
 from starlette.responses import Response
 
-from idp.domain.acr import ACR_LADDER, reaches
 from idp.domain.lab import Lab, LabStatus
 from idp.protocol.parameters import Parameters
 from idp.services.input import InputRefused
@@ -16,7 +15,6 @@ from idp.web.labs.visit import Visit, faults, lab_page
 _SAVED = "Saved."
 _ARCHIVED = "Done. The lab is archived: applications are told nothing of it any more, and nobody can join."
 _RESTORED = "Done. The lab takes part again."
-_TOO_WEAK = "you are not signed in that strongly yourself, and could not change anything here any more"
 _TEXTS = ("name", "description", "homepage", "contact", "logo_uri", "admin_acr")
 _STATUS = {"archive": (LabStatus.ARCHIVED, _ARCHIVED), "restore": (LabStatus.ACTIVE, _RESTORED)}
 
@@ -32,8 +30,6 @@ async def settings(visit: Visit) -> Response:
         if (action := form.get("action")) in _STATUS:
             status, notice = _STATUS[action]
             changes = {"status": status}
-        else:
-            _check_not_shut_out(visit, form.get("admin_acr"))
         changed = await labs.update(visit.actor, lab.slug, LabChanges.read(changes))
     except InputRefused as refused:
         return await _show(visit, lab, errors=faults(refused, *_TEXTS), values=form.values, status=422)
@@ -49,14 +45,6 @@ def _changes(form: Parameters) -> Mapping[str, object]:
         "name": form.get("name") or "",
         "accepts_join_requests": form.get("accepts_join_requests") is not None,
     }
-
-
-def _check_not_shut_out(visit: Visit, admin_acr: str | None) -> None:
-    """Check that a lab's admin stays one with what they demand of admins."""
-    if admin_acr not in ACR_LADDER or visit.actor.manages_all:
-        return
-    if not reaches(visit.signed_in.session.acr, admin_acr):
-        raise InputRefused({("admin_acr",): _TOO_WEAK})
 
 
 async def _show(
