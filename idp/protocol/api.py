@@ -27,7 +27,8 @@ def check_api_token(
     """
     if not is_live(token, grant, user, now=now):
         raise InvalidToken
-    if issuer not in token.audiences:
+    # Another audience beside this one could use it here itself.
+    if token.audiences != (issuer,):
         raise InvalidToken("The access token is meant for another audience.")
     check_scope(token, needed)
     if needed not in client.scopes:

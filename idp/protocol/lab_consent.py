@@ -8,9 +8,10 @@ from idp.domain.client import Client, RequireLab
 from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given
 from idp.domain.lab import Lab, LabMembership, LabRole
 from idp.domain.lab_release import LabRelease, release_labs
-from idp.domain.lab_scope import LAB_SCOPES, LabRequest, is_about_labs, read_lab_request
+from idp.domain.lab_scope import LAB_SCOPES, LabRequest, is_about_labs, names_lab, read_lab_request
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.errors import OAuthError
+from idp.protocol.scope import LAB_API_SCOPES
 
 # Applications that name labs which nobody is in would otherwise fill the store.
 _MAX_NOT_HELD = 200
@@ -47,10 +48,17 @@ class LabChoices:
 
 
 def lab_scope(request: AuthorizationRequest) -> tuple[str, ...]:
-    """Return what a request asks about labs as a scope: a claim asked for by name is a scope of that name."""
+    """Return what a request asks about labs as a scope.
+
+    A claim asked for by name is a scope of that name. Whoever asks to read or look after labs for the user learns them:
+    all of them, unless single ones are named.
+    """
     names = {**request.claims.userinfo, **request.claims.id_token}
-    wished = (name for name in names if name in LAB_SCOPES and name in request.client.scopes)
-    return tuple(dict.fromkeys((*filter(is_about_labs, request.scope), *wished)))
+    wished = [name for name in names if name in LAB_SCOPES and name in request.client.scopes]
+    asked = [*filter(is_about_labs, request.scope), *wished]
+    if not set(LAB_API_SCOPES).isdisjoint(request.scope) and not any(map(names_lab, asked)):
+        asked.append("labs")
+    return tuple(dict.fromkeys(asked))
 
 
 def lab_choices(

@@ -5,7 +5,7 @@ from idp.domain.clock import Clock
 from idp.protocol.api import check_api_token
 from idp.protocol.errors import InvalidToken
 from idp.services.clients import Clients
-from idp.services.lab_permissions import Actor
+from idp.services.lab_permissions import Actor, Through
 from idp.services.labs import Labs
 from idp.store.store import Store
 
@@ -34,4 +34,5 @@ class ApiAccess:
         check_api_token(issued.item, grant, user, client, needed=scope, issuer=self._issuer, now=self._clock())
         if grant is None or user is None:
             return await self._labs.actor_for_service(client)
-        return await self._labs.actor_for(user, acr=grant.acr, application=client)
+        through = Through(client, grant.labs, tuple(issued.item.scope.split()))
+        return await self._labs.actor_for(user, acr=grant.acr, through=through)

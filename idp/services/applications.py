@@ -31,10 +31,13 @@ class Application:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SharedLabs:
-    """What an application may learn of a user's labs: each with whether it may be told; and so for later ones."""
+    """What an application may learn of a user's labs: each with the role that is told, None where it is kept back.
+
+    `later_labs` is whether labs that the user joins later are told.
+    """
 
     client: Client
-    labs: tuple[tuple[LabMembership, bool], ...]
+    labs: tuple[tuple[LabMembership, LabRole | None], ...]
     later_labs: bool
 
 
@@ -78,7 +81,7 @@ class Applications:
             held = await tx.memberships.of_user(user_id)
         if client is None or consent is None or consent.labs is None:
             return None
-        shared = [(each, role_given(consent.labs, each.lab.slug) is not None) for each in self._seen(client, held)]
+        shared = [(each, _told(consent.labs, each)) for each in self._seen(client, held)]
         return SharedLabs(client=client, labs=tuple(shared), later_labs=LATER in consent.labs)
 
     async def share_labs(self, user_id: str, client_id: str, slugs: Collection[str], *, later_labs: bool) -> None:
@@ -99,7 +102,9 @@ class Applications:
             labs = dict(consent.labs)
             labs.pop(LATER, None)
             for each in self._seen(client, await tx.memberships.of_user(user_id)):
-                labs[each.lab.slug] = each.membership.role.value if each.lab.slug in slugs else DECLINED
+                # What was ticked before keeps its cap: the page showed that role.
+                told = (_told(consent.labs, each) or each.membership.role).value
+                labs[each.lab.slug] = told if each.lab.slug in slugs else DECLINED
             labs |= {LATER: LabRole.ADMIN.value} if later_labs else {}
             await tx.consents.save(replace(consent, labs=labs, updated_at=now))
             await tx.grants.narrow_labs(user_id, client_id, unasked(labs) if client.trusted else labs)
@@ -138,3 +143,8 @@ class Applications:
             await tx.users.lock(user_id)
             if await tx.consents.find(user_id, client_id) is None:
                 await tx.grants.revoke_client(user_id, client_id, now=now)
+
+
+def _told(labs: LabConsent, held: LabMembership) -> LabRole | None:
+    given = role_given(labs, held.lab.slug)
+    return None if given is None else held.membership.role.capped(given)

@@ -29,6 +29,7 @@ from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.redirect_uri import redirect_uri_fault
 from idp.protocol.response_type import ID_TOKEN, grant_types_of
+from idp.protocol.scope import LAB_API_SCOPES
 from idp.protocol.subject import sector_identifier
 from idp.services.audit import audit_event
 from idp.services.client_fields import (
@@ -218,6 +219,8 @@ class ClientInput(Input):
     @field_validator("subject_type")
     @classmethod
     def _check_subject_type(cls, kind: SubjectType, info: ValidationInfo) -> SubjectType:
+        if kind is SubjectType.PAIRWISE and not set(LAB_API_SCOPES).isdisjoint(info.data.get("scope", "").split()):
+            raise ValueError("pairwise keeps people's ids apart, which labs:read and labs:write tell")
         if kind is SubjectType.PAIRWISE and {"redirect_uris", "sector_identifier_uri"} <= info.data.keys():
             sector = sector_identifier(info.data["redirect_uris"], info.data["sector_identifier_uri"])
             if sector is None:

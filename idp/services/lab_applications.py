@@ -11,7 +11,7 @@ from idp.domain.lab import Lab
 from idp.services.audit import audit_event
 from idp.services.clients import Clients
 from idp.services.lab_members import locked_lab
-from idp.services.lab_permissions import Actor, Forbidden, managed_lab
+from idp.services.lab_permissions import Actor, Forbidden, check_not_its_own, managed_lab
 from idp.store.errors import NotFound
 from idp.store.store import Store, Transaction
 
@@ -54,6 +54,7 @@ class LabApplications:
         async with self._store.write() as tx:
             now = self._clock()
             lab = await locked_lab(tx, actor, slug, now=now)
+            check_not_its_own(actor, client_id)
             client = await tx.clients.lock(client_id)
             if client.self_registered:
                 raise Forbidden("Nobody has checked this application: it registered itself.")

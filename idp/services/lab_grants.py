@@ -16,7 +16,7 @@ from idp.services.client_fields import ClientId
 from idp.services.clients import Clients
 from idp.services.input import Ends, Input, InputRefused
 from idp.services.lab_members import locked_lab
-from idp.services.lab_permissions import Actor, check_open, managed_lab
+from idp.services.lab_permissions import Actor, check_not_its_own, check_open, managed_lab
 from idp.services.labs import check_slug
 from idp.store.errors import NotFound
 from idp.store.store import Store
@@ -96,6 +96,7 @@ class LabGrants:
             now = self._clock()
             lab = await locked_lab(tx, actor, given.lab, now=now, granting=given.role)
             check_open(lab)
+            check_not_its_own(actor, given.client_id)
             if client is None or GrantType.CLIENT_CREDENTIALS not in client.grant_types:
                 raise InputRefused({("client_id",): "there is no service with this client_id that acts for itself"})
             if given.expires_at is not None and given.expires_at <= now:

@@ -1,13 +1,15 @@
 """Who may do what in labs: one set of rules for pages, the API and the command line."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from idp.domain.acr import reaches
 from idp.domain.client import Client
-from idp.domain.lab import Lab, LabRole, LabStatus
-from idp.domain.lab_release import AllowedLabs
+from idp.domain.consent import DECLINED, LabConsent
+from idp.domain.lab import Lab, LabMembership, LabRole, LabStatus
+from idp.domain.lab_release import AllowedLabs, release_labs
+from idp.domain.lab_scope import names_lab, read_lab_request
 from idp.domain.user import AdminRole, User
 from idp.store.errors import NotFound
 from idp.store.store import Transaction
@@ -22,16 +24,18 @@ class Actor:
     """Who acts: a person, a service, or whoever holds the machine. `id` is for the audit log.
 
     `roles` are those in labs, by the lab's id, that count now; `sees_all` and `manages_all` come with the
-    administration of the installation. An application acts within `labs`, whoever it acts for. `acr` is how a person
-    signed in.
+    administration of the installation. `acr` is how a person signed in. `through` is the application that acts for
+    them: within `labs`, and not in those that they keep back from it, `hidden`.
     """
 
     id: str
     sees_all: bool = False
     manages_all: bool = False
     roles: Mapping[str, LabRole] = field(default_factory=dict)
-    labs: AllowedLabs = "*"
     acr: str | None = None
+    through: str | None = None
+    labs: AllowedLabs = "*"
+    hidden: frozenset[str] = frozenset()
 
     def role_in(self, lab: Lab) -> LabRole | None:
         """Return the highest role that the actor may give to others in a lab, or take from them."""
@@ -48,26 +52,53 @@ class Actor:
         return self.role_in(lab) is LabRole.ADMIN
 
     def _within(self, lab: Lab) -> bool:
-        return self.labs == "*" or lab.slug in self.labs
+        return (self.labs == "*" or lab.slug in self.labs) and lab.slug not in self.hidden
 
 
 OPERATOR = Actor(id="cli", sees_all=True, manages_all=True)
 
 
-async def acting_user(
-    tx: Transaction, user: User, *, acr: str, now: datetime, application: Client | None = None
-) -> Actor:
-    """Return a person as an actor, who signed in with `acr`; through an application only as far as that one sees."""
+@dataclass(frozen=True, slots=True)
+class Through:
+    """An application that acts for a person: what they let it be told of labs, and the scope of its token."""
+
+    client: Client
+    consent: LabConsent | None
+    scope: tuple[str, ...]
+
+
+async def acting_user(tx: Transaction, user: User, *, acr: str, now: datetime, through: Through | None = None) -> Actor:
+    """Return a person as an actor, who signed in with `acr`.
+
+    Through an application they have the labs and roles that it is told of, and no others. Where its scope names single
+    labs it acts in those alone, whatever the person administers.
+    """
     held = await tx.memberships.of_user(user.id)
-    return Actor(
+    actor = Actor(
         id=user.id,
         sees_all=bool(user.roles),
         manages_all=not {AdminRole.SUPER_ADMIN, AdminRole.ADMIN}.isdisjoint(user.roles),
         roles={
             each.lab.id: _role(each.lab, each.membership.role, acr) for each in held if each.membership.valid(now=now)
         },
-        labs="*" if application is None else application.allowed_labs,
         acr=acr,
+    )
+    return actor if through is None else _narrowed(actor, held, through, now=now)
+
+
+def _narrowed(actor: Actor, held: Sequence[LabMembership], through: Through, *, now: datetime) -> Actor:
+    client, consent = through.client, through.consent
+    named = tuple(filter(names_lab, through.scope))
+    asked = read_lab_request(named or ("labs",))
+    told = release_labs(held, asked, allowed=client.allowed_labs, consent=consent, now=now, acr=actor.acr)
+    return replace(
+        actor,
+        sees_all=actor.sees_all and not named,
+        manages_all=actor.manages_all and not named,
+        roles={released.lab.id: released.role for released in told.labs},
+        through=client.client_id,
+        labs=client.allowed_labs,
+        hidden=frozenset(slug for slug, answer in (consent or {}).items() if answer == DECLINED),
     )
 
 
@@ -137,3 +168,13 @@ def check_installation_admin(actor: Actor) -> None:
     """
     if not actor.manages_all or actor.labs != "*":
         raise Forbidden("Only whoever administers the installation may do this.")
+
+
+def check_not_its_own(actor: Actor, client_id: str) -> None:
+    """Check that no application gives anything to itself that would outlive what the person allowed it.
+
+    Raises:
+        Forbidden: it does.
+    """
+    if actor.through == client_id:
+        raise Forbidden("An application gives nothing to itself. An admin of the lab does this on its pages.")

@@ -18,6 +18,7 @@ from idp.services.input import Begins, Ends, Input, InputRefused, Lines, Text, W
 from idp.services.lab_members import check_keeps_admin, end_membership, locked_lab, newcomer, write_membership
 from idp.services.lab_permissions import (
     Actor,
+    Through,
     acting_service,
     acting_user,
     check_installation_admin,
@@ -143,10 +144,10 @@ class Labs:
         self._clock = clock
 
     # ── Who asks ────────────────────────────────────────────────────────────────────────────────────────────────────
-    async def actor_for(self, user: User, *, acr: str, application: Client | None = None) -> Actor:
+    async def actor_for(self, user: User, *, acr: str, through: Through | None = None) -> Actor:
         """Return a person as an actor, who signed in with `acr`, perhaps through an application."""
         async with self._store.read() as tx:
-            return await acting_user(tx, user, acr=acr, now=self._clock(), application=application)
+            return await acting_user(tx, user, acr=acr, now=self._clock(), through=through)
 
     async def actor_for_service(self, client: Client) -> Actor:
         """Return a service as an actor."""
@@ -177,6 +178,7 @@ class Labs:
             found = await tx.labs.page(
                 ids=None if actor.sees_all else sorted(actor.roles),
                 slugs=None if actor.labs == "*" else actor.labs,
+                hidden=actor.hidden,
                 search=text or None,
                 after=str(behind),
                 limit=limit + 1,

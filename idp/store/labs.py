@@ -1,6 +1,6 @@
 """Labs and their memberships."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
@@ -75,16 +75,19 @@ class Labs(Repository[Lab]):
         *,
         ids: Sequence[str] | None = None,
         slugs: Sequence[str] | None = None,
+        hidden: Collection[str] = (),
         search: str | None = None,
         after: str = "",
         limit: int,
     ) -> list[Lab]:
         """Return up to `limit` labs behind a slug, in the order of the slugs: of these ids, of these slugs, or of all.
 
-        A search finds what slug or name contain.
+        Those with a `hidden` slug are left out. A search finds what slug or name contain.
         """
         dialect = self.connection.dialect.name
         query, values = self._select().where(labs.c.slug > after), {}
+        if hidden:
+            query = query.where(labs.c.slug.not_in(hidden))
         for column, name, chosen in ((labs.c.id, "ids", ids), (labs.c.slug, "slugs", slugs)):
             if chosen is not None:
                 query = query.where(any_of(column, name, dialect))

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from idp.domain.claims import SCOPE_CLAIMS, user_claims
 from idp.domain.lab_scope import LAB_SCOPES, is_about_labs
 from idp.protocol.parameters import Parameters
+from idp.protocol.scope import LAB_API_SCOPES
 from idp.services.consent import ConsentChanged, ConsentPage, Decision
 from idp.web.application import (
     MAX_LAB_FIELDS,
@@ -68,6 +69,7 @@ async def consent(request: Request[Services]) -> Response:
         labs=shown.labs,
         lab_scopes=list(dict.fromkeys(filter(is_about_labs, (*shown.request.scope, *map(scope_of, shown.tokens))))),
         later_labs=shown.later_labs,
+        administers=bool(shown.signed_in.user.roles) and not set(LAB_API_SCOPES).isdisjoint(shown.request.scope),
     )
     state["cookies"].set_form(response, fresh)
     return response

@@ -10,7 +10,7 @@ import pytest
 from idp.domain.client import GrantType
 from idp.domain.lab import LabRole, LabStatus
 from idp.domain.user import AdminRole, UserStatus
-from idp.services.lab_permissions import OPERATOR, Actor, Forbidden
+from idp.services.lab_permissions import OPERATOR, Actor, Forbidden, Through
 from idp.services.labs import LabChanges, LabInput, Labs, MembershipInput
 from idp.store.errors import NotFound
 from idp.store.store import Store
@@ -61,7 +61,10 @@ async def actor_of(store: Store, labs: Labs, who: str, *, acr: str = "1", **appl
         if who.startswith("s_"):
             return await labs.actor_for_service(await tx.clients.get(who))
         user = await tx.users.get(who)
-    return await labs.actor_for(user, acr=acr, application=make_client(**application) if application else None)
+    through = Through(make_client(**application), None, ()) if application else None
+    return await labs.actor_for(user, acr=acr, through=through)
+        user, acr=acr, through=Through(make_client(**application), None, ()) if application else None
+    )
 
 
 def membership(**changes: object) -> MembershipInput:

@@ -88,6 +88,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
                 asked=True,
             ),
             "later_labs": True,
+            "administers": True,
         },
         "account/app_labs.html": {
             **form,
@@ -95,7 +96,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "error": text,
             "notice": text,
             "client": described(text),
-            "labs": [(make_lab_membership(lab={"name": text}, expires_at=at), True)],
+            "labs": [(make_lab_membership(lab={"name": text}, expires_at=at), LabRole.VIEWER)],
             "later_labs": False,
         },
         "error.html": {

@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from idp.protocol.access_token import read_bearer_token
 from idp.protocol.errors import OAuthError
+from idp.services.audit import acting_application
 from idp.services.input import Input, InputRefused, Place, unknown_name
 from idp.services.lab_permissions import Actor, Forbidden
 from idp.store.errors import Conflict, NotFound
@@ -192,13 +193,17 @@ def _route(path: str, operations: Mapping[str, Operation]) -> Route:
 
 
 async def _serve(request: Request[Services], operation: Operation) -> Response:
-    token = None
+    token = through = None
     try:
         token = read_bearer_token(request.headers.get("authorization"), None)
         actor = await request.state["api_access"].admit(token, scope=operation.scope)
+        through = acting_application.set(actor.through)
         response = await operation.handler(Call(request, actor))
     except _REFUSALS as error:
         if isinstance(error, OAuthError):
             errors.log_refusal(request, error)
         response = problems.refusal(error, needed=operation.scope).response(request)
+    finally:
+        if through is not None:
+            acting_application.reset(through)
     return await allow_bearers_origin(request, response, token, expose=_EXPOSED)
