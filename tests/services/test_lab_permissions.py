@@ -63,8 +63,6 @@ async def actor_of(store: Store, labs: Labs, who: str, *, acr: str = "1", **appl
         user = await tx.users.get(who)
     through = Through(make_client(**application), None, ()) if application else None
     return await labs.actor_for(user, acr=acr, through=through)
-        user, acr=acr, through=Through(make_client(**application), None, ()) if application else None
-    )
 
 
 def membership(**changes: object) -> MembershipInput:
