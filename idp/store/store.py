@@ -141,7 +141,7 @@ class Store:
         self._access_tokens = Coalesce(issued_reader(database, ACCESS_TOKENS))
         self._refresh_tokens = Coalesce(issued_reader(database, REFRESH_TOKENS))
         self._authorization_codes = Coalesce(issued_reader(database, AUTHORIZATION_CODES))
-        self._memberships = Coalesce(self._memberships_reader(), in_flight=1)
+        self._memberships = Coalesce(self._memberships_reader())
         self._sessions = Coalesce(self._sessions_reader())
         self._sessions_by_id = Coalesce(self._sessions_by_id_reader())
         self._clients = Coalesce(self._clients_reader())
