@@ -173,6 +173,7 @@ def _services(
         clock,
         issuer=issuer,
         interaction_ttl=_seconds(settings.interaction_ttl_seconds),
+        entitlements=namespace is not None,
     )
     authentication = ClientAuthentication(
         clients,

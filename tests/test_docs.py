@@ -24,7 +24,7 @@ from idp.services.accounts import AddressInput, UserInput
 from idp.services.apply_file import read_apply_files
 from idp.services.client_input import ClientInput
 from idp.services.lab_grants import ServiceRole
-from idp.services.labs import LabInput, MembershipInput
+from idp.services.lab_input import LabInput, MembershipInput
 from idp.services.resources import ResourceInput
 from idp.settings import PREFIX, Settings, load_settings
 from idp.web.oauth.wellknown import DISCOVERY_PATHS, JWKS_PATH

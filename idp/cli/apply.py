@@ -73,4 +73,5 @@ def apply_over(opened: "Opened") -> "Apply":
         opened.clock,
         issuer=settings.issuer,
         password_min_length=settings.password_min_length,
+        entitlements=settings.entitlement_namespace is not None,
     )

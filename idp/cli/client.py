@@ -103,11 +103,11 @@ def show(client_id: _Id, as_json: Json = False) -> None:
             return await _get(opened, client_id), await tx.lab_grants.of_client(client_id)
 
     client, held = over_store(run)
-    document = plain(client_document(client, [(each.membership, each.lab) for each in held]))
+    document = client_document(client, [(each.membership, each.lab) for each in held])
     if as_json:
         echo_json({**document, "secrets": [{"expires_at": secret.expires_at} for secret in client.secrets]})
     else:
-        typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(yaml.safe_dump(plain(document), sort_keys=False, allow_unicode=True), nl=False)
 
 
 @app.command()

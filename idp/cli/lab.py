@@ -59,27 +59,16 @@ def show(slug: LabSlug, as_json: Json = False) -> None:
     from idp.services.export import plain
 
     async def run(opened: "Opened") -> dict[str, Any]:
-        from idp.services.lab_grants import LabGrants
         from idp.services.lab_permissions import OPERATOR
         from idp.services.labs import Labs
 
-        labs = Labs(opened.store, opened.clock)
-        lab = await labs.find(OPERATOR, slug)
-        admins = await labs.admins(OPERATOR, slug)
-        services = await LabGrants(opened.store, opened.clients, opened.clock).of_lab(OPERATOR, slug)
-        return {
-            **_document(lab),
-            "created_at": lab.created_at,
-            "members": await labs.count_members(OPERATOR, slug),
-            "admins": [member.user.label for member in admins],
-            "services": [lab_services.document(grant) for grant, _ in services],
-        }
+        return await _whole_document(opened, await Labs(opened.store, opened.clock).find(OPERATOR, slug))
 
-    document = plain(over_store(run))
+    document = over_store(run)
     if as_json:
         echo_json(document)
     else:
-        typer.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        typer.echo(yaml.safe_dump(plain(document), sort_keys=False, allow_unicode=True), nl=False)
 
 
 @app.command()
@@ -106,11 +95,13 @@ def create(
         "accepts_join_requests": accepts_join_requests or False,
     }
 
-    async def run(opened: "Opened") -> "Lab":
+    async def run(opened: "Opened") -> dict[str, Any]:
+        from idp.services.lab_input import LabInput
         from idp.services.lab_permissions import OPERATOR
-        from idp.services.labs import LabInput, Labs
+        from idp.services.labs import Labs
 
-        return await Labs(opened.store, opened.clock).create(OPERATOR, LabInput.read(raw))
+        lab = await Labs(opened.store, opened.clock).create(OPERATOR, LabInput.read(raw))
+        return await _whole_document(opened, lab)
 
     _show("created", over_store(run), as_json=as_json)
 
@@ -184,12 +175,14 @@ def delete(
     typer.echo(f"deleted: {slug}")
 
 
-def _update(slug: str, changes: dict[str, Any]) -> "Lab":
-    async def run(opened: "Opened") -> "Lab":
+def _update(slug: str, changes: dict[str, Any]) -> dict[str, Any]:
+    async def run(opened: "Opened") -> dict[str, Any]:
+        from idp.services.lab_input import LabChanges
         from idp.services.lab_permissions import OPERATOR
-        from idp.services.labs import LabChanges, Labs
+        from idp.services.labs import Labs
 
-        return await Labs(opened.store, opened.clock).update(OPERATOR, slug, LabChanges.read(changes))
+        lab = await Labs(opened.store, opened.clock).update(OPERATOR, slug, LabChanges.read(changes))
+        return await _whole_document(opened, lab)
 
     return over_store(run)
 
@@ -200,11 +193,28 @@ def _document(lab: "Lab") -> dict[str, Any]:
     return {"id": lab.id, **lab_document(lab)}
 
 
-def _show(what: str, lab: "Lab", *, as_json: bool) -> None:
+async def _whole_document(opened: "Opened", lab: "Lab") -> dict[str, Any]:
+    from idp.services.lab_grants import LabGrants
+    from idp.services.lab_permissions import OPERATOR
+    from idp.services.labs import Labs
+
+    labs = Labs(opened.store, opened.clock)
+    admins = await labs.admins(OPERATOR, lab.slug)
+    services = await LabGrants(opened.store, opened.clients, opened.clock).of_lab(OPERATOR, lab.slug)
+    return {
+        **_document(lab),
+        "created_at": lab.created_at,
+        "members": await labs.count_members(OPERATOR, lab.slug),
+        "admins": [member.user.label for member in admins],
+        "services": [lab_services.document(grant) for grant, _ in services],
+    }
+
+
+def _show(what: str, document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        echo_json(_document(lab))
+        echo_json(document)
     else:
-        typer.echo(f"{what}: {lab.slug} ({lab.id})")
+        typer.echo(f"{what}: {document['slug']} ({document['id']})")
 
 
 app.command()(lab_members.members)

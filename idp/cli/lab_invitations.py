@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idp.cli.run import Json, LabSlug, echo_json, over_store, until
+from idp.cli.run import Json, LabSlug, echo_json, every, over_store, until
 from idp.domain.lab import LabRole
 
 if TYPE_CHECKING:
@@ -46,12 +46,15 @@ def invite(
 
 
 def invitations(lab: LabSlug, as_json: Json = False) -> None:
-    """List the invitations into a lab, the newest first."""
+    """List the invitations into a lab: those that wait, then the others, of both the newest first."""
 
-    async def run(opened: "Opened") -> "tuple[tuple[Invitation, ...], datetime]":
+    async def run(opened: "Opened") -> "tuple[list[Invitation], datetime]":
         from idp.services.lab_permissions import OPERATOR
+        from idp.services.paging import LONGEST_PAGE
 
-        return await _invitations(opened).of_lab(OPERATOR, lab), opened.clock()
+        held = _invitations(opened)
+        found = await every(lambda after: held.of_lab(OPERATOR, lab, after=after, limit=LONGEST_PAGE))
+        return found, opened.clock()
 
     found, now = over_store(run)
     if as_json:

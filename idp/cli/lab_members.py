@@ -58,8 +58,9 @@ def add_member(
     raw = {"lab": lab, "user": user, "role": role, "not_before": not_before, "expires_at": expires_at}
 
     async def run(opened: "Opened") -> "tuple[Membership, bool]":
+        from idp.services.lab_input import MembershipInput
         from idp.services.lab_permissions import OPERATOR
-        from idp.services.labs import Labs, MembershipInput
+        from idp.services.labs import Labs
 
         membership = await Labs(opened.store, opened.clock).set_member(OPERATOR, MembershipInput.read(raw))
         return membership, membership.expires_at is not None and membership.expires_at <= opened.clock()
@@ -90,12 +91,13 @@ def remove_member(lab: LabSlug, user: Person) -> None:
 def requests(lab: LabSlug, as_json: Json = False) -> None:
     """List who asks to join a lab, the oldest request first; its admins decide, or `idp lab add-member` does."""
 
-    async def run(opened: "Opened") -> "tuple[tuple[JoinRequest, User], ...]":
+    async def run(opened: "Opened") -> "list[tuple[JoinRequest, User]]":
         from idp.services.join_requests import JoinRequests
         from idp.services.lab_permissions import OPERATOR
+        from idp.services.paging import LONGEST_PAGE
 
         waiting = JoinRequests(opened.store, opened.outbox, opened.clock, issuer=opened.settings.issuer)
-        return await waiting.of_lab(OPERATOR, lab)
+        return await every(lambda after: waiting.of_lab(OPERATOR, lab, after=after, limit=LONGEST_PAGE))
 
     waiting = over_store(run)
     if as_json:

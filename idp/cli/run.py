@@ -96,8 +96,12 @@ def describe(error: Exception) -> tuple[int, str] | None:
 
 
 def echo_json(value: Any) -> None:
-    """Print a value as JSON."""
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    """Print a value as JSON; times in it are as in RFC 3339."""
+    typer.echo(json.dumps(value, indent=2, default=_as_text, ensure_ascii=False))
+
+
+def _as_text(value: object) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 async def every(page: "Callable[[str | None], Awaitable[Page[T]]]") -> list[T]:

@@ -55,8 +55,8 @@ class ManagedBy(StrEnum):
 
 
 def is_lab_slug(text: str) -> bool:
-    """Whether `text` may name a lab: lower-case letters, digits and single inner hyphens, 39 at most, not reserved."""
-    return _SLUG.fullmatch(text) is not None and len(text) <= 39 and text not in RESERVED_SLUGS
+    """Whether `text` may name a lab: at most 39 lower-case letters and digits, single hyphens between, not reserved."""
+    return _SLUG.fullmatch(text) is not None and text not in RESERVED_SLUGS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +64,8 @@ class Lab:
     """A research lab; the slug is for display and never changes or returns, relying parties key on the id.
 
     Where `admin_acr` is set, whoever signed in more weakly than that counts as a member, not as an admin.
-    `accepts_join_requests` shows the profile to everybody who is signed in, and lets them ask to join.
+    `accepts_join_requests` shows the profile to everybody who is signed in, and lets them ask to join;
+    `join_requests_told_at` is when its admins were last mailed that somebody does.
     """
 
     id: str
@@ -77,6 +78,7 @@ class Lab:
     logo_uri: str | None = None
     admin_acr: str | None = None
     accepts_join_requests: bool = False
+    join_requests_told_at: datetime | None = None
     status: LabStatus = LabStatus.ACTIVE
     managed_by: ManagedBy = ManagedBy.ADMIN
 
@@ -85,7 +87,7 @@ class Lab:
 class Membership:
     """One user's role in one lab, for a time; the time is judged on read.
 
-    `reminded_of` is the end of which those concerned were told, so that they are told once of each.
+    `reminded_of` is the end of which those concerned were told last, so that they are told once.
     """
 
     lab_id: str

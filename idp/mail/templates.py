@@ -14,6 +14,11 @@ from idp.domain.mail import MailPurpose
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+# What others chose to be called, beside which their addresses may stand.
+_NAMES = frozenset({"lab_name", "inviter", "member", "person"})
+_ADDRESS = re.compile(r"\(?[^\s@/:()]+@[^\s@/:()]+\)?")
+# Where a scheme or a host's name would come apart.
+_SEAM = re.compile(r"(?<=:)(?=//)|(?<=\.)(?=[^\W\d_])")
 # Persian and the scripts of India spell with them, and emoji are put together with one.
 _JOINERS = frozenset("\u200c\u200d")
 
@@ -28,7 +33,7 @@ class Content:
 
 
 class MailTemplates:
-    """Renders mails; names that others chose stay on one line, whatever they hold."""
+    """Renders mails; names that others chose stay on one line and become no links, whatever they hold."""
 
     def __init__(self, folder: Path, *, service_name: str, issuer: str) -> None:
         self._folder = folder
@@ -83,7 +88,13 @@ def _harmless(name: str, value: object) -> object:
     if not isinstance(value, str):
         return value
     lines = value.splitlines() if name == "message" else [value]
-    return "\n".join(map(_one_line, lines))
+    text = "\n".join(map(_one_line, lines))
+    return _unlinked(text) if name in _NAMES else text
+
+
+def _unlinked(name: str) -> str:
+    """A name of which no program makes a link to a page: people take what stands in our mails for ours."""
+    return " ".join(word if _ADDRESS.fullmatch(word) else _SEAM.sub(" ", word) for word in name.split())
 
 
 def _one_line(text: str) -> str:

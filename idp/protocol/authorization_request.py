@@ -154,9 +154,16 @@ def reply_address(client: Client, params: Parameters, *, issuer: str) -> ReplyAd
 
 
 def check_authorization_request(
-    client: Client, params: Parameters, *, issuer: str, resources: Mapping[str, Resource]
+    client: Client,
+    params: Parameters,
+    *,
+    issuer: str,
+    resources: Mapping[str, Resource],
+    entitlements: bool = True,
 ) -> AuthorizationRequest:
     """Return the request when it passes every check, in order; `resources` are the registered ones among those named.
+
+    `entitlements` is whether there is such a scope.
 
     Raises:
         RedirectUriRefused: there is nowhere safe to answer to; shown as a page.
@@ -168,7 +175,7 @@ def check_authorization_request(
             check(client, params)
         response_type = check_response_type(client, params)
         code = CODE in response_type
-        scope = check_user_scope(client, params.get("scope"), code=code)
+        scope = check_user_scope(client, params.get("scope"), code=code, entitlements=entitlements)
         if ID_TOKEN in response_type and "openid" not in scope:
             raise InvalidScope("An ID token needs the scope openid.")
         return AuthorizationRequest(

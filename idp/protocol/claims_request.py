@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from idp.domain.claims import SCOPE_OF_CLAIM
+from idp.domain.lab_scope import LAB_SCOPES
 from idp.protocol.errors import InvalidRequest
 from idp.protocol.parameters import Parameters
 
@@ -67,7 +68,9 @@ def read_claims_request(params: Parameters) -> ClaimsRequest:
         raise MalformedClaims from None
     if not isinstance(document, dict):
         raise MalformedClaims
-    return ClaimsRequest(**{name: _read_member(document.get(name)) for name in _MEMBERS})
+    userinfo, id_token = (_read_member(document.get(name)) for name in _MEMBERS)
+    # An ID token tells of labs where the client registered for that, and else whatever is asked never.
+    return ClaimsRequest(userinfo, {name: wish for name, wish in id_token.items() if name not in LAB_SCOPES})
 
 
 def _read_member(member: object) -> dict[str, Mapping[str, Any] | None]:

@@ -1,6 +1,6 @@
 """Consent by lab: which labs a user is asked about, what the answer means, and which labs a client insists on."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -19,7 +19,7 @@ _MAX_NOT_HELD = 200
 
 @dataclass(frozen=True, slots=True)
 class LabChoice:
-    """A lab on the consent page: what would be told of it, and whether its box is ticked at first.
+    """A lab on the consent page: what would be told of it, whether its box is ticked at first, and was before.
 
     Where the user does not hold what the application names, there is no lab, no role and no box.
     """
@@ -30,6 +30,7 @@ class LabChoice:
     expires_at: datetime | None = None
     named: bool = False
     ticked: bool = False
+    given: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +51,10 @@ class LabChoices:
 def lab_scope(request: AuthorizationRequest) -> tuple[str, ...]:
     """Return what a request asks about labs as a scope.
 
-    A claim asked for by name is a scope of that name. Whoever asks to read or look after labs for the user learns them:
+    A claim that userinfo is to tell is a scope of that name. To read or look after labs for the user is to learn them:
     all of them, unless single ones are named.
     """
-    names = {**request.claims.userinfo, **request.claims.id_token}
-    wished = [name for name in names if name in LAB_SCOPES and name in request.client.scopes]
+    wished = [name for name in request.claims.userinfo if name in LAB_SCOPES and name in request.client.scopes]
     asked = [*filter(is_about_labs, request.scope), *wished]
     if not set(LAB_API_SCOPES).isdisjoint(request.scope) and not any(map(names_lab, asked)):
         asked.append("labs")
@@ -71,7 +71,8 @@ def lab_choices(
 ) -> LabChoices:
     """Return what the user is asked about labs; `consent` is what they answered before, None if nothing."""
     asked = read_lab_request(lab_scope(request))
-    if not asked.claims:
+    if not asked.claims or not request.client.allowed_labs:
+        # Nothing would ever be told.
         return LabChoices()
     held = release_labs(memberships, asked, allowed=request.client.allowed_labs, consent=None, now=now, acr=acr)
     choices = [
@@ -82,6 +83,7 @@ def lab_choices(
             told.expires_at,
             named=told.lab.slug in asked.named,
             ticked=_is_ticked(consent, told.lab.slug, named=told.lab.slug in asked.named),
+            given=_is_given(consent, told.lab.slug, told.role),
         )
         for told in held.labs
     ]
@@ -97,6 +99,11 @@ def _is_ticked(consent: LabConsent | None, slug: str, *, named: bool) -> bool:
         return True
     # Joined later: what was not asked for by name stays out unless the user says otherwise.
     return named and consent.get(slug) != DECLINED
+
+
+def _is_given(consent: LabConsent | None, slug: str, role: LabRole) -> bool:
+    given = None if consent is None else role_given(consent, slug)
+    return given is not None and given.contains(role)
 
 
 def _is_undecided(choice: LabChoice, consent: LabConsent, *, insisting: bool) -> bool:
@@ -151,12 +158,27 @@ def consent_to(asked: LabRequest, consent: LabConsent | None) -> LabConsent | No
     return labs
 
 
-def earlier_labs(consent: LabConsent | None, scope: Iterable[str]) -> tuple[str, ...]:
-    """Return the labs that a user gave before as scopes, where a request asks for single labs (RFC 6749 §3.3)."""
-    asked = set(scope)
-    if "labs" in asked or (LAB_SCOPES & asked and not read_lab_request(scope).named):
+def earlier_labs(consent: LabConsent | None, scope: Sequence[str]) -> tuple[str, ...]:
+    """Return the labs that a user gave before as scopes, where a request asks for single labs (RFC 6749 §3.3).
+
+    Each is capped at the role that was given; below that, whatever the user holds.
+    """
+    named = read_lab_request(scope).named
+    if consent is None or "labs" in scope or (not named and not LAB_SCOPES.isdisjoint(scope)):
         return ()
-    return tuple(f"lab:{slug}" for slug in consent or {} if slug != LATER and role_given(consent or {}, slug))
+    given = {slug: role_given(consent, slug) for slug in consent if slug != LATER}
+    return tuple(
+        token
+        for slug, role in given.items()
+        if role is not None and not any(cap is None or cap.contains(role) for cap in named.get(slug, ()))
+        for token in _capped_scopes(slug, role)
+    )
+
+
+def _capped_scopes(slug: str, role: LabRole) -> tuple[str, ...]:
+    if role is LabRole.ADMIN:
+        return (f"lab:{slug}",)
+    return tuple(f"lab:{slug}:{each.value}" for each in role.expanded)
 
 
 def meets_required_labs(

@@ -282,7 +282,7 @@ def _scope(asked: _Asked) -> Comparison | None:
     # A lab is no registered scope: the client may see it, and so ask for it.
     labs = [f"lab:{slug}" for slug in client.allowed_labs if client.allowed_labs != "*"]
     seen = [token for token in sent if names_lab(token) and _is_seen(client, token)]
-    registered = dict.fromkeys((*client.scopes, *labs, *seen))
+    registered = dict.fromkeys((*(token for token in client.scopes if not names_lab(token)), *labs, *seen))
     return asked.differs("scope", "scope", [" ".join(registered)], fits=set(sent) <= set(registered))
 
 

@@ -44,11 +44,12 @@ def is_scope_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def check_user_scope(client: Client, raw: str | None, *, code: bool) -> tuple[str, ...]:
+def check_user_scope(client: Client, raw: str | None, *, code: bool, entitlements: bool = True) -> tuple[str, ...]:
     """Return what of the requested scope a user may be asked to give to this client.
 
     What the client did not register is left out (RFC 6749 §3.3), as is `offline_access` where it could not refresh or
-    the answer holds no code (OpenID Connect Core §11). A lab needs no registration of its own: the client may see it.
+    the answer holds no code (OpenID Connect Core §11), and `entitlements` where there are none. A lab needs no
+    registration of its own: the client may see it.
 
     Raises:
         InvalidScope: malformed, it names a lab that the client may not see, or nothing is left.
@@ -60,6 +61,7 @@ def check_user_scope(client: Client, raw: str | None, *, code: bool) -> tuple[st
         for token in requested
         if _is_available(client, token)
         and (token != "offline_access" or (code and GrantType.REFRESH_TOKEN in client.grant_types))
+        and (token != "entitlements" or entitlements)
     )
     if not granted:
         raise InvalidScope

@@ -13,6 +13,7 @@ from idp.domain.lab import Lab, Membership
 from idp.domain.lab_grant import LabGrant
 from idp.domain.user import User
 from idp.services.accounts import password_credential, password_fault, save_user
+from idp.services.apply_advice import advice
 from idp.services.apply_file import ApplyFile, ApplyRefused, Entry
 from idp.services.apply_plan import ACTOR, Change, ChangeKind, Plan, State, Step
 from idp.services.audit import audit_event
@@ -45,6 +46,7 @@ class Apply:
         *,
         issuer: str,
         password_min_length: int,
+        entitlements: bool,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -52,6 +54,7 @@ class Apply:
         self._clock = clock
         self._issuer = issuer
         self._min_length = password_min_length
+        self._entitlements = entitlements
 
     async def run(self, files: ApplyFile, *, dry_run: bool = False, prune: bool = False) -> Applied:
         """Apply the files; `prune` removes what an earlier apply created and their sections no longer list.
@@ -74,11 +77,13 @@ class Apply:
         return self._applied(plan)
 
     async def _plan(self, tx: Transaction, files: ApplyFile, *, prune: bool) -> Plan:
-        plan = Plan(await State.load(tx), self._keys, self._clock())
+        state = await State.load(tx)
+        plan = Plan(state, self._keys, self._clock())
         buried = [await tx.labs.slug_was_used(entry.given.slug) for entry in files.labs or ()]
         plan.compare(files, buried, issuer=self._issuer, prune=prune)
         if plan.faults:
             raise ApplyRefused(plan.faults)
+        plan.warnings += advice(files, state, entitlements=self._entitlements)
         return plan
 
     async def _hash(self, entries: Sequence[Entry[Any]]) -> dict[str, str | None]:

@@ -15,7 +15,7 @@ import yaml
 from idp.services.accounts import UserInput
 from idp.services.client_input import ClientInput
 from idp.services.input import Input, InputRefused, Place, place_text, unknown_name
-from idp.services.labs import LabInput, MembershipInput
+from idp.services.lab_input import LabInput, MembershipInput
 from idp.services.resources import ResourceInput
 
 Given = TypeVar("Given", bound=Input)

@@ -60,7 +60,7 @@ class Change:
 
     def describe(self) -> dict[str, Any]:
         """Return the change for `--json`."""
-        fields = {name: {"old": _jsonable(old), "new": _jsonable(new)} for name, (old, new) in self.fields.items()}
+        fields = {name: {"old": old, "new": new} for name, (old, new) in self.fields.items()}
         return {"change": self.kind.name.lower(), "kind": self.noun, "key": self.key, "fields": fields}
 
 
@@ -318,10 +318,6 @@ def _identifiers(user: Any) -> list[tuple[str, str]]:
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     names = dict.fromkeys((*old, *new))
     return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
-
-
-def _jsonable(value: Any) -> Any:
-    return json.loads(json.dumps(value, default=str))
 
 
 def _shown(value: Any) -> str:

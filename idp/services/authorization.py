@@ -9,7 +9,8 @@ from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
-from idp.domain.lab_scope import MAX_LAB_SCOPES, names_lab
+from idp.domain.lab_release import release_labs
+from idp.domain.lab_scope import MAX_LAB_SCOPES, names_lab, read_lab_request
 from idp.protocol.authorization_request import (
     PARAMETERS,
     AuthorizationRequest,
@@ -18,7 +19,14 @@ from idp.protocol.authorization_request import (
 )
 from idp.protocol.authorization_response import AuthorizationResponse, Refused
 from idp.protocol.errors import InvalidRequest, InvalidTarget, LoginRequired, OAuthError, TemporarilyUnavailable
-from idp.protocol.lab_consent import LabChoices, earlier_labs, lab_choices, lab_scope
+from idp.protocol.lab_consent import (
+    LabChoices,
+    LabRequired,
+    earlier_labs,
+    lab_choices,
+    lab_scope,
+    meets_required_labs,
+)
 from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
 from idp.protocol.resource import read_resources
@@ -87,6 +95,7 @@ class Authorization:
         *,
         issuer: str,
         interaction_ttl: timedelta,
+        entitlements: bool,
     ) -> None:
         self._store = store
         self._clients = clients
@@ -98,6 +107,7 @@ class Authorization:
         self._rate_limits = rate_limits
         self._clock = clock
         self._issuer = issuer
+        self._entitlements = entitlements
         self._interaction_ttl = interaction_ttl
 
     async def start(self, params: Parameters, accounts: Accounts) -> AuthorizationResponse | Ask:
@@ -195,6 +205,8 @@ class Authorization:
                 labs_undecided=labs.undecided,
             )
             step = next_step(request, situation, now=self._clock())
+            if step is Step.CONSENT and signed_in is not None:
+                await self._check_required_labs(request, signed_in)
         except OAuthError as error:
             raise Refused(request.reply, error) from error
         return Progress(request=request, signed_in=signed_in, consent=consent, labs=labs, step=step)
@@ -208,6 +220,20 @@ class Authorization:
         memberships = await self._store.find_memberships(signed_in.user.id)
         before = None if consent is None else consent.labs
         return lab_choices(request, memberships, before, acr=signed_in.session.acr, now=self._clock())
+
+    async def _check_required_labs(self, request: AuthorizationRequest, signed_in: SignedIn) -> None:
+        """Ask nobody for consent whom no answer would let in.
+
+        Raises:
+            LabRequired: the user is in none of the labs that the client insists on.
+        """
+        client, acr, now = request.client, signed_in.session.acr, self._clock()
+        if client.require_lab is not None:
+            held = await self._store.find_memberships(signed_in.user.id)
+            asked = read_lab_request(lab_scope(request))
+            most = release_labs(held, asked, allowed=client.allowed_labs, consent=None, now=now, acr=acr)
+            if not meets_required_labs(client, most, held, acr=acr, now=now):
+                raise LabRequired
 
     async def _choose(
         self, request: AuthorizationRequest, accounts: Accounts, interaction: Interaction | None
@@ -248,7 +274,9 @@ class Authorization:
             resources = await self._resources.find_all(read_resources(params))
         except InvalidTarget as error:
             raise Refused(reply_address(client, params, issuer=self._issuer), error) from error
-        return check_authorization_request(client, params, issuer=self._issuer, resources=resources)
+        return check_authorization_request(
+            client, params, issuer=self._issuer, resources=resources, entitlements=self._entitlements
+        )
 
     async def _count(self, request: AuthorizationRequest) -> None:
         """Count a request that is stored though nobody has signed in yet: anybody can send any number of them.

@@ -290,11 +290,8 @@ class ClientInput(Input):
     @field_validator("require_lab")
     @classmethod
     def _check_require_lab(cls, required: RequireLab | None, info: ValidationInfo) -> RequireLab | None:
-        allowed = info.data.get("allowed_labs")
-        if required is not None and allowed == ():
+        if required is not None and info.data.get("allowed_labs") == ():
             raise ValueError("it needs allowed_labs: without, nobody could sign in")
-        if required is RequireLab.ALL and allowed == "*":
-            raise ValueError("with all, allowed_labs must be a list: nobody belongs to every lab")
         return required
 
     @field_validator("group_min_role")

@@ -1,91 +1,37 @@
 """Invitations into labs: mailed to one address or handed on as a link, answered once by whoever is signed in."""
 
-import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from pydantic import field_validator
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
-from idp.domain.acr import ACR_LADDER
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.invitation import Invitation, InvitationStatus, joined
-from idp.domain.lab import Lab, LabRole, LabStatus, Membership
+from idp.domain.lab import Lab, LabRole, Membership
 from idp.domain.mail import MailPurpose
 from idp.domain.user import User
 from idp.services.audit import audit_event
 from idp.services.input import Email, Ends, Input, InputRefused, Place
-from idp.services.lab_members import locked_lab, write_membership
-from idp.services.lab_permissions import (
-    OPERATOR,
-    Actor,
-    Forbidden,
-    acting_service,
-    acting_user,
-    check_open,
-    managed_lab,
-)
+from idp.services.invitation_room import invitation_room
+from idp.services.lab_members import end_of, locked_lab, revoke_invitation, write_membership
+from idp.services.lab_permissions import Actor, Forbidden, check_open, managed_lab
 from idp.services.mail import Outbox
+from idp.services.opened_invitation import (
+    OpenInvitation,
+    inviter_name,
+    judge_invitation,
+    lock_invitation,
+    open_invitation,
+)
+from idp.services.paging import Page, checked_limit, moment_in, page_of, read_cursor
 from idp.store.errors import Conflict, NotFound
 from idp.store.store import Store, Transaction
 
 USUAL_LIFETIME = timedelta(days=14)
 LONGEST_LIFETIME = timedelta(days=90)
-# So that a lab's admin cannot mail half the world; whoever administers the installation can anyway.
-MOST_OPEN = 200
-_ID = re.compile(r"inv_[0-9a-f]{24}")
-
-
-class InvitationFault(StrEnum):
-    """Why an invitation cannot be answered."""
-
-    UNKNOWN = "unknown"
-    USED = "used"
-    DECLINED = "declined"
-    REVOKED = "revoked"
-    EXPIRED = "expired"
-    WRONG_ACCOUNT = "wrong_account"
-    NOT_VERIFIED = "not_verified"
-    INVITER_GONE = "inviter_gone"
-    ARCHIVED = "archived"
-
-
-_CLOSED = {
-    InvitationStatus.ACCEPTED: InvitationFault.USED,
-    InvitationStatus.DECLINED: InvitationFault.DECLINED,
-    InvitationStatus.REVOKED: InvitationFault.REVOKED,
-    InvitationStatus.EXPIRED: InvitationFault.EXPIRED,
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenInvitation:
-    """An invitation as somebody sees it who opened it; `fault` is why this person cannot answer it."""
-
-    invitation: Invitation
-    lab: Lab
-    inviter: str
-    fault: InvitationFault | None
-
-    @property
-    def masked_email(self) -> str | None:
-        """To whom it was sent, as far as somebody else may know that: `a…@example.org`."""
-        if self.invitation.email is None:
-            return None
-        name, _, host = self.invitation.email.rpartition("@")
-        return f"{name[:1]}…@{host}"
-
-
-class InvitationRefused(Exception):
-    """An invitation cannot be answered by this person now; without `opened` they are not even to know of it."""
-
-    def __init__(self, fault: InvitationFault, opened: OpenInvitation | None = None) -> None:
-        super().__init__(fault)
-        self.fault = fault
-        self.opened = opened
 
 
 class InvitationInput(Input):
@@ -151,7 +97,7 @@ class Invitations:
 
         Raises:
             NotFound: there is no such lab for the actor.
-            Forbidden: they may not invite, or the lab is archived or has too many open invitations.
+            Forbidden: they may not invite, the lab is archived, or it has no room for more (see `InvitationRoom`).
             InputRefused: a date is wrong, or the person belongs to the lab already.
         """
         token = mint_token()
@@ -168,15 +114,29 @@ class Invitations:
         """Do the same in the caller's transaction, for a lab that is locked and that the actor looks after."""
         return await self._add(tx, actor, lab, given, mint_token(), now=now)
 
-    async def of_lab(self, actor: Actor, slug: str) -> tuple[Invitation, ...]:
-        """Return the invitations into a lab, whatever became of them, the newest first.
+    async def of_lab(self, actor: Actor, slug: str, *, after: str | None = None, limit: int = 50) -> Page[Invitation]:
+        """Return the invitations into a lab: those that wait, then what became of the others; the newest first.
 
         Raises:
             NotFound, Forbidden: the actor does not look after such a lab.
+            InputRefused: cursor or limit is none.
         """
+        limit, now, behind = checked_limit(limit), self._clock(), None
+        if after is not None:
+            waits, at, id = read_cursor(after, int, str, str)
+            behind = bool(waits), moment_in(at), str(id)
         async with self._store.read() as tx:
             lab = await managed_lab(tx, actor, slug)
-            return tuple(await tx.invitations.of_lab(lab.id))
+            found = await tx.invitations.page(lab.id, now=now, after=behind, limit=limit + 1)
+        return page_of(
+            found,
+            limit=limit,
+            position=lambda each: (
+                int(each.status(now=now) is InvitationStatus.OPEN),
+                each.created_at.isoformat(),
+                each.id,
+            ),
+        )
 
     async def revoke(self, actor: Actor, slug: str, invitation_id: str) -> None:
         """Take an invitation back; nothing happens to one that nobody can accept any more.
@@ -196,7 +156,7 @@ class Invitations:
             if status in {InvitationStatus.ACCEPTED, InvitationStatus.DECLINED}:
                 raise Conflict(f"the invitation was {status}")
             if status is InvitationStatus.OPEN:
-                await self._revoke(tx, invitation, actor.id, now=now)
+                await revoke_invitation(tx, invitation, actor=actor.id, now=now)
 
     async def _add(
         self, tx: Transaction, actor: Actor, lab: Lab, given: InvitationInput, token: str, *, now: datetime
@@ -207,9 +167,12 @@ class Invitations:
             await _check_no_member(tx, lab, given.email, now=now)
             for older in await tx.invitations.open_for(given.email, lab_id=lab.id, now=now):
                 # Whoever is invited anew has the newer mail before them.
-                await self._revoke(tx, older, actor.id, now=now)
-        if not actor.manages_all and await tx.invitations.count_open(lab.id, now=now) >= MOST_OPEN:
-            raise Forbidden(f"The lab has {MOST_OPEN} open invitations. Wait for answers, or take some back.")
+                await revoke_invitation(tx, older, actor=actor.id, now=now)
+        if not actor.manages_all:
+            emails = [] if given.email is None else [given.email]
+            full = (await invitation_room(tx, lab.id, emails, now=now)).take(given.email)
+            if full is not None:
+                raise Forbidden(full)
         await tx.invitations.add(invitation)
         event = audit_event(
             AuditAction.INVITATION_CREATED,
@@ -224,7 +187,7 @@ class Invitations:
         if given.email is not None:
             context = {
                 "lab_name": lab.name,
-                "inviter": await _name_of(tx, actor.id),
+                "inviter": await inviter_name(tx, actor.id),
                 "role": str(invitation.role),
                 "url": self._url(token),
                 "expires_at": invitation.expires_at,
@@ -232,10 +195,6 @@ class Invitations:
             }
             await self._outbox.put(tx, to=given.email, purpose=MailPurpose.INVITATION, context=context, now=now)
         return invitation
-
-    async def _revoke(self, tx: Transaction, invitation: Invitation, actor: str, *, now: datetime) -> None:
-        await tx.invitations.save(replace(invitation, revoked_at=now))
-        await tx.audit_events.add(_answered(AuditAction.INVITATION_REVOKED, invitation, actor, now=now))
 
     def _url(self, token: str) -> str:
         return f"{self._issuer}/invitations/{token}"
@@ -250,10 +209,7 @@ class Invitations:
             InvitationRefused: it is unknown.
         """
         async with self._store.read() as tx:
-            invitation = await _find(tx, handle, user)
-            if invitation is None:
-                raise InvitationRefused(InvitationFault.UNKNOWN)
-            return await _judge(tx, invitation, user, now=self._clock())
+            return await open_invitation(tx, handle, user, now=self._clock())
 
     async def waiting_for(self, user: User) -> tuple[OpenInvitation, ...]:
         """Return what the user could accept now because it was sent to their verified address, the newest first."""
@@ -261,9 +217,8 @@ class Invitations:
             return ()
         async with self._store.read() as tx:
             now = self._clock()
-            waiting = [
-                await _judge(tx, each, user, now=now) for each in await tx.invitations.open_for(user.email, now=now)
-            ]
+            found = await tx.invitations.open_for(user.email, now=now)
+            waiting = [await judge_invitation(tx, each, user, now=now) for each in found]
         return tuple(each for each in waiting if each.fault is None)
 
     async def accept(self, handle: str, user: User) -> Membership:
@@ -274,7 +229,7 @@ class Invitations:
         """
         async with self._store.write() as tx:
             now = self._clock()
-            opened = await _lock(tx, handle, user, now=now)
+            opened = await lock_invitation(tx, handle, user, now=now)
             invitation = opened.invitation
             await tx.invitations.save(replace(invitation, accepted_at=now, answered_by=user.id))
             await tx.audit_events.add(_answered(AuditAction.INVITATION_ACCEPTED, invitation, user.id, now=now))
@@ -296,7 +251,7 @@ class Invitations:
         """
         async with self._store.write() as tx:
             now = self._clock()
-            invitation = (await _lock(tx, handle, user, now=now)).invitation
+            invitation = (await lock_invitation(tx, handle, user, now=now)).invitation
             await tx.invitations.save(replace(invitation, declined_at=now, answered_by=user.id))
             await tx.audit_events.add(_answered(AuditAction.INVITATION_DECLINED, invitation, user.id, now=now))
 
@@ -314,80 +269,9 @@ async def take_in(tx: Transaction, offered: Membership, *, actor: str, now: date
     return membership
 
 
-async def _find(tx: Transaction, handle: str, user: User) -> Invitation | None:
-    if _ID.fullmatch(handle) is None:
-        return await tx.invitations.find_by_hash(hash_token(handle))
-    # An id is no secret: it serves whoever the invitation was sent to, and to others does not even exist.
-    invitation = await tx.invitations.find(handle)
-    return invitation if invitation is not None and _account_fault(invitation, user, by_id=True) is None else None
-
-
-async def _lock(tx: Transaction, handle: str, user: User, *, now: datetime) -> OpenInvitation:
-    try:
-        # As it is now: the address may have changed since the page was opened.
-        user = await tx.users.get(user.id)
-        found = await _find(tx, handle, user)
-        if found is None or not user.active:
-            raise InvitationRefused(InvitationFault.UNKNOWN)
-        # The lab first, as wherever its people change.
-        await tx.labs.lock(found.lab_id)
-        invitation = await tx.invitations.lock(found.id)
-    except NotFound:
-        raise InvitationRefused(InvitationFault.UNKNOWN) from None
-    opened = await _judge(tx, invitation, user, now=now)
-    if opened.fault is not None:
-        raise InvitationRefused(opened.fault, opened)
-    return opened
-
-
-async def _judge(tx: Transaction, invitation: Invitation, user: User, *, now: datetime) -> OpenInvitation:
-    lab = await tx.labs.get(invitation.lab_id)
-    inviter = await _inviter(tx, invitation.invited_by, now=now)
-    held = None if inviter is None else inviter.role_in(lab)
-    fault = _CLOSED.get(invitation.status(now=now))
-    if fault is None and lab.status is not LabStatus.ACTIVE:
-        fault = InvitationFault.ARCHIVED
-    if fault is None and (held is not LabRole.ADMIN or not held.contains(invitation.role)):
-        fault = InvitationFault.INVITER_GONE
-    return OpenInvitation(
-        invitation=invitation,
-        lab=lab,
-        inviter=await _name_of(tx, invitation.invited_by),
-        fault=fault or _account_fault(invitation, user),
-    )
-
-
-def _account_fault(invitation: Invitation, user: User, *, by_id: bool = False) -> InvitationFault | None:
-    if invitation.email is None:
-        return InvitationFault.WRONG_ACCOUNT if by_id else None
-    if user.email != invitation.email:
-        return InvitationFault.WRONG_ACCOUNT
-    return None if user.email_verified else InvitationFault.NOT_VERIFIED
-
-
-async def _inviter(tx: Transaction, identifier: str, *, now: datetime) -> Actor | None:
-    """Return what whoever invited may do by now; how surely they had signed in was judged then."""
-    if identifier == OPERATOR.id:
-        return OPERATOR
-    user = await tx.users.find(identifier)
-    if user is not None:
-        return await acting_user(tx, user, acr=ACR_LADDER[-1], now=now) if user.active else None
-    client = await tx.clients.find(identifier)
-    return await acting_service(tx, client, now=now) if client is not None and client.active else None
-
-
-async def _name_of(tx: Transaction, identifier: str) -> str:
-    user = await tx.users.find(identifier)
-    if user is not None:
-        return user.name or user.label
-    client = await tx.clients.find(identifier)
-    return "An administrator" if client is None else client.client_name
-
-
 async def _check_no_member(tx: Transaction, lab: Lab, email: str, *, now: datetime) -> None:
-    user = await tx.users.find_by_identifier(email)
-    held = None if user is None else await tx.memberships.find(lab.id, user.id)
-    if held is not None and (held.expires_at is None or now < held.expires_at):
+    member = await tx.members.find(lab.id, email)
+    if member is not None and now < end_of(member.membership):
         raise InputRefused({("email",): "this person belongs to the lab already"})
 
 

@@ -1,11 +1,12 @@
 """Requests to join a lab: by whoever is signed in, where the lab lets itself be asked; decided by its admins."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
-from idp.domain.join_request import ASK_AGAIN_AFTER, JoinRequest
+from idp.domain.join_request import ASK_AGAIN_AFTER, ASK_AGAIN_AFTER_WITHDRAWAL, JoinRequest
 from idp.domain.lab import Lab, LabRole, LabStatus, Membership
 from idp.domain.mail import MailPurpose
 from idp.domain.user import User
@@ -15,6 +16,7 @@ from idp.services.invitations import take_in
 from idp.services.lab_members import locked_lab
 from idp.services.lab_permissions import Actor, Forbidden, check_open, managed_lab
 from idp.services.mail import Outbox
+from idp.services.paging import Page, checked_limit, moment_in, page_of, read_cursor
 from idp.store.errors import NotFound
 from idp.store.store import Store, Transaction
 
@@ -58,16 +60,22 @@ class JoinRequests:
 
     async def joinable(self, user: User) -> tuple[Lab, ...]:
         """Return the labs that the user could ask to join now, by name, a hundred at most."""
-        after = self._clock() - ASK_AGAIN_AFTER
+        now = self._clock()
         async with self._store.read() as tx:
-            return tuple(await tx.join_requests.joinable(user.id, denied_after=after, limit=MOST_LISTED))
+            found = await tx.join_requests.joinable(
+                user.id,
+                denied_after=now - ASK_AGAIN_AFTER,
+                withdrawn_after=now - ASK_AGAIN_AFTER_WITHDRAWAL,
+                limit=MOST_LISTED,
+            )
+        return tuple(found)
 
     async def ask(self, user: User, slug: str, message: str | None) -> None:
         """Ask to join, and tell the lab's admins by mail, once a day at most.
 
         Raises:
             NotFound: as for `find_open_lab`.
-            Forbidden: the user has asked already, was denied not long ago, or waits for too many labs.
+            Forbidden: the user has asked already, was denied or withdrew not long ago, or waits for too many labs.
             InputRefused: the message is too long, or holds what cannot be shown.
         """
         given = JoinRequestInput.read({"message": (message or "").strip() or None})
@@ -77,13 +85,14 @@ class JoinRequests:
             present = await tx.join_requests.find(lab.id, user.id)
             await _check_may_ask(tx, user, present, now=now)
             asked = JoinRequest(lab_id=lab.id, user_id=user.id, created_at=now, message=given.message)
-            if not await tx.join_requests.told_since(lab.id, now - TOLD_EVERY):
-                asked = replace(asked, told_at=now)
+            # On the lab, where nothing that becomes of a request makes it forgotten.
+            if lab.join_requests_told_at is None or lab.join_requests_told_at <= now - TOLD_EVERY:
+                await tx.labs.save(replace(lab, join_requests_told_at=now))
                 await self._tell_admins(tx, lab, user, given.message, now=now)
             if present is None:
                 await tx.join_requests.add(asked)
             else:
-                await tx.join_requests.save(replace(asked, told_at=asked.told_at or present.told_at))
+                await tx.join_requests.save(asked)
             await self._record(tx, AuditAction.JOIN_REQUEST_CREATED, asked, user.id, now=now)
         self._outbox.wake()
 
@@ -94,10 +103,7 @@ class JoinRequests:
             NotFound: there is none.
         """
         async with self._store.write() as tx:
-            lab = await tx.labs.find_by_slug(slug)
-            if lab is None:
-                raise NotFound(f"there is no lab {slug}")
-            request, now = await _lock_open(tx, lab, user.id), self._clock()
+            request, now = _open(await tx.join_requests.lock_of_user(user.id, slug)), self._clock()
             await tx.join_requests.save(replace(request, withdrawn_at=now))
             await self._record(tx, AuditAction.JOIN_REQUEST_WITHDRAWN, request, user.id, now=now)
 
@@ -109,15 +115,32 @@ class JoinRequests:
         return tuple((request, lab) for request, lab in asked if not request.may_be_repeated(now=now))
 
     # ── For a lab's admins ──────────────────────────────────────────────────────────────────────────────────────────
-    async def of_lab(self, actor: Actor, slug: str) -> tuple[tuple[JoinRequest, User], ...]:
+    async def of_lab(
+        self, actor: Actor, slug: str, *, after: str | None = None, limit: int = 50
+    ) -> Page[tuple[JoinRequest, User]]:
         """Return the requests that wait with who asks, the oldest first.
 
         Raises:
             NotFound, Forbidden: the actor does not look after such a lab.
+            InputRefused: cursor or limit is none.
         """
+        limit, behind = checked_limit(limit), None
+        if after is not None:
+            at, user_id = read_cursor(after, str, str)
+            behind = moment_in(at), str(user_id)
         async with self._store.read() as tx:
             lab = await managed_lab(tx, actor, slug)
-            return tuple(await tx.join_requests.of_lab(lab.id))
+            found = await tx.join_requests.page(lab.id, after=behind, limit=limit + 1)
+        return page_of(found, limit=limit, position=_position)
+
+    async def count(self, actor: Actor, slug: str) -> int:
+        """Return how many requests wait.
+
+        Raises:
+            NotFound, Forbidden: as for `of_lab`.
+        """
+        async with self._store.read() as tx:
+            return await tx.join_requests.count(lab_id=(await managed_lab(tx, actor, slug)).id)
 
     async def decide(
         self, actor: Actor, slug: str, user_id: str, *, role: LabRole | None, ends_at: datetime | None = None
@@ -133,7 +156,7 @@ class JoinRequests:
         async with self._store.write() as tx:
             now = self._clock()
             lab = await locked_lab(tx, actor, slug, now=now, granting=given.role)
-            request = await _lock_open(tx, lab, user_id)
+            request = _open(await tx.join_requests.lock(lab.id, user_id))
             if given.role is None:
                 await tx.join_requests.save(replace(request, denied_at=now))
                 await self._record(tx, AuditAction.JOIN_REQUEST_DENIED, request, actor.id, now=now)
@@ -191,13 +214,20 @@ async def _check_may_ask(tx: Transaction, user: User, present: JoinRequest | Non
     if present is not None and not present.may_be_repeated(now=now):
         if present.repeatable_at is None:
             raise Forbidden("You have asked already. The admins of the lab have not decided yet.")
-        raise Forbidden(f"The lab declined. You may ask again from {present.repeatable_at:%Y-%m-%d} on.")
-    if sum(request.open for request, _ in await tx.join_requests.of_user(user.id)) >= MOST_OPEN:
+        ended = "You withdrew your request." if present.denied_at is None else "The lab declined."
+        raise Forbidden(f"{ended} You may ask again from {present.repeatable_at:%Y-%m-%d %H:%M:%S} UTC on.")
+    # Whoever asks several labs at once is counted each time.
+    await tx.users.lock(user.id)
+    if await tx.join_requests.count(user_id=user.id) >= MOST_OPEN:
         raise Forbidden("You are waiting for many labs already. Withdraw a request first.")
 
 
-async def _lock_open(tx: Transaction, lab: Lab, user_id: str) -> JoinRequest:
-    request = await tx.join_requests.lock(lab.id, user_id)
+def _open(request: JoinRequest) -> JoinRequest:
     if not request.open:
-        raise NotFound(f"no request of {user_id} waits for {lab.slug}")
+        raise NotFound(f"no request of {request.user_id} waits for {request.lab_id}")
     return request
+
+
+def _position(asked: tuple[JoinRequest, User]) -> Sequence[str]:
+    request, _ = asked
+    return request.created_at.isoformat(), request.user_id

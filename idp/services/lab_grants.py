@@ -15,9 +15,9 @@ from idp.services.audit import audit_event
 from idp.services.client_fields import ClientId
 from idp.services.clients import Clients
 from idp.services.input import Ends, Input, InputRefused
+from idp.services.lab_input import check_slug
 from idp.services.lab_members import locked_lab
 from idp.services.lab_permissions import Actor, check_not_its_own, check_open, managed_lab
-from idp.services.labs import check_slug
 from idp.store.errors import NotFound
 from idp.store.store import Store
 

@@ -8,15 +8,16 @@ from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 
-from idp.domain.invitation import Invitation, InvitationStatus
+from idp.domain.invitation import Invitation
 from idp.domain.lab import Lab, LabMember, LabRole, Membership
 from idp.domain.user import User
 from idp.services.csv_table import CsvRow
 from idp.services.input import InputRefused, Place, place_text
-from idp.services.invitations import MOST_OPEN, InvitationInput
-from idp.services.lab_members import NO_ADMIN, NO_MEMBER, gives_up, looks_after
+from idp.services.invitation_room import InvitationRoom, invitation_room
+from idp.services.invitations import InvitationInput
+from idp.services.lab_input import MembershipInput
+from idp.services.lab_members import NO_ADMIN, NO_MEMBER, end_of, gives_up, looks_after
 from idp.services.lab_permissions import Actor
-from idp.services.labs import MembershipInput
 from idp.store.store import Transaction
 
 # Without a role everybody would become a member by accident, admins too; a column of dates that is not there says
@@ -99,14 +100,13 @@ async def plan_import(tx: Transaction, actor: Actor, lab: Lab, rows: Sequence[Cs
     members = {member.user.id: member for member in await tx.members.of_users(lab.id, [*users, *names])}
     users |= {id: member.user for id, member in members.items()}
     called = {name: user for user in users.values() for name in (user.username, user.email) if name is not None}
-    waiting = [each for each in await tx.invitations.of_lab(lab.id) if each.status(now=now) is InvitationStatus.OPEN]
+    waiting = await tx.invitations.open_to(names, lab_id=lab.id, now=now)
     invited = {each.email: each for each in waiting if each.email is not None}
     planner = _Planner(actor, lab, now, called | users, members, invited)
     planned = [planner.row(row) for row in rows]
     if not actor.manages_all:
-        _limit_invitations(planned, invited, waiting=len(waiting))
-        admins = await tx.members.admins(lab.id, now=now)
-        _keep_an_admin(planned, {admin.user.id for admin in admins}, now=now)
+        _limit_invitations(planned, invited, await invitation_room(tx, lab.id, names, now=now))
+        _keep_an_admin(planned, users, await tx.members.admins(lab.id, now=now), now=now)
     return ImportPlan(lab, tuple(planned))
 
 
@@ -176,29 +176,30 @@ class _Planner:
         return replace(row, outcome=outcome, invitation=invitation)
 
 
-def _limit_invitations(rows: list[ImportRow], invited: Mapping[str, Invitation], *, waiting: int) -> None:
-    """Refuse the rows that would invite more people at a time than a lab may."""
+def _limit_invitations(rows: list[ImportRow], invited: Mapping[str, Invitation], room: InvitationRoom) -> None:
+    """Refuse the rows that would invite more people than a lab may."""
     for place, row in enumerate(rows):
         if row.outcome is ImportOutcome.INVITED and row.invitation is not None:
+            email = row.invitation.email
             # A new one takes the place of an older one to the same address.
-            waiting += row.invitation.email not in invited
-            if waiting > MOST_OPEN:
-                fault = f"the lab may have {MOST_OPEN} open invitations; wait for answers, or take some back"
-                rows[place] = replace(row, outcome=ImportOutcome.REFUSED, fault=fault)
+            full = room.take(email, in_place_of_another=email in invited)
+            if full is not None:
+                rows[place] = replace(row, outcome=ImportOutcome.REFUSED, fault=full)
 
 
-def _keep_an_admin(rows: list[ImportRow], admins: set[str], *, now: datetime) -> None:
-    """Refuse the rows that together would leave nobody to look after the lab."""
-    giving_up = []
+def _keep_an_admin(
+    rows: list[ImportRow], users: Mapping[str, User], admins: Sequence[LabMember], *, now: datetime
+) -> None:
+    """Refuse the rows that together would leave nobody to look after the lab, or not for as long."""
+    written = [row.membership for row in rows if row.membership is not None]
+    held = {admin.user.id: admin.membership for admin in admins}
+    held |= {each.user_id: each for each in written if users[each.user_id].active}
+    last = max((end_of(each) for each in held.values() if looks_after(each, now=now)), default=now)
     for place, row in enumerate(rows):
-        if row.before is not None and row.membership is not None and gives_up(row.before, row.membership, now=now):
-            giving_up.append(place)
-            admins.discard(row.membership.user_id)
-        elif row.membership is not None and looks_after(row.membership, now=now):
-            admins.add(row.membership.user_id)
-    if not admins:
-        for place in giving_up:
-            rows[place] = replace(rows[place], outcome=ImportOutcome.REFUSED, fault=NO_ADMIN)
+        if row.before is None or row.membership is None or not gives_up(row.before, row.membership, now=now):
+            continue
+        if end_of(row.before) > last:
+            rows[place] = replace(row, outcome=ImportOutcome.REFUSED, fault=NO_ADMIN)
 
 
 def _told(membership: Membership | None) -> list[Any]:

@@ -1,9 +1,11 @@
 """Changing who belongs to a lab: what every way of doing it has in common, from one form to a file of thousands."""
 
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from idp.domain.audit import AuditAction
+from idp.domain.invitation import Invitation
 from idp.domain.lab import Lab, LabRole, Membership
 from idp.domain.user import User
 from idp.services.accounts import find_user
@@ -14,7 +16,8 @@ from idp.store.store import Transaction
 
 # Whether an account exists is no lab admin's business.
 NO_MEMBER = "there is no such member; invite them by address"
-NO_ADMIN = "The lab would have no admin. Make somebody else one first."
+NO_ADMIN = "The lab would have no admin. Make somebody else one first, for at least as long."
+_NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 async def locked_lab(
@@ -35,8 +38,8 @@ async def locked_lab(
     return lab
 
 
-async def newcomer(tx: Transaction, actor: Actor, identifier: str) -> User:
-    """Return who is to become a member, and is none yet: a lab's admin knows them by their id.
+async def newcomer(tx: Transaction, actor: Actor, identifier: str, *, now: datetime) -> User:
+    """Return who is to become a member, and is none yet: a lab's admin knows them, by their id, from another lab.
 
     Raises:
         NotFound: there is no such account, or none that the actor may know of.
@@ -47,7 +50,10 @@ async def newcomer(tx: Transaction, actor: Actor, identifier: str) -> User:
         if user is None:
             raise NotFound(f"there is no account {identifier}")
     else:
-        user = await tx.users.find(identifier)
+        held = [*await tx.memberships.of_user(actor.id), *await tx.lab_grants.of_client(actor.id)]
+        others = [each.lab.id for each in held if looks_after(each.membership, now=now) and actor.manages(each.lab)]
+        # One statement, which tells nobody whether the account does not exist or is not theirs to know.
+        user = await tx.members.of_labs(identifier, others, now=now)
         if user is None:
             raise NotFound(NO_MEMBER)
     return user
@@ -59,19 +65,19 @@ async def check_keeps_admin(tx: Transaction, before: Membership, after: Membersh
     Raises:
         Forbidden: the lab's last admin would be none any more, or not for as long.
     """
-    if gives_up(before, after, now=now):
-        admins = await tx.members.admins(before.lab_id, now=now, limit=2)
-        if not any(admin.user.id != before.user_id for admin in admins):
-            raise Forbidden(NO_ADMIN)
+    if gives_up(before, after, now=now) and not await tx.members.have_another_admin(before, now=now):
+        raise Forbidden(NO_ADMIN)
 
 
 def gives_up(before: Membership, after: Membership | None, *, now: datetime) -> bool:
     """Whether an admin becomes none, or one who ends sooner."""
-    if not looks_after(before, now=now):
-        return False
-    if after is None or not looks_after(after, now=now):
-        return True
-    return after.expires_at is not None and (before.expires_at is None or after.expires_at < before.expires_at)
+    stays = after is not None and looks_after(after, now=now) and end_of(after) >= end_of(before)
+    return looks_after(before, now=now) and not stays
+
+
+def end_of(membership: Membership) -> datetime:
+    """Return when a membership ends, to be compared: one without an end outlasts all others."""
+    return membership.expires_at or _NEVER
 
 
 def looks_after(membership: Membership, *, now: datetime) -> bool:
@@ -82,12 +88,18 @@ def looks_after(membership: Membership, *, now: datetime) -> bool:
 async def write_membership(
     tx: Transaction, before: Membership | None, after: Membership, *, actor: str, now: datetime
 ) -> None:
-    """Add or change a membership, and record what it was and what it is; what its user asked for is answered."""
+    """Add or change a membership, and record what it was and what it is.
+
+    What its user asked for is answered, and what they were offered by mail is taken back.
+    """
     if before is None:
         await tx.memberships.add(after)
     else:
-        await tx.memberships.save(after)
+        # Reminders do not wait for the lab: what was told meanwhile stays told.
+        present = await tx.memberships.lock(after.lab_id, after.user_id)
+        await tx.memberships.save(replace(after, reminded_of=present.reminded_of))
     await tx.join_requests.delete(after.lab_id, after.user_id)
+    await _close_invitations(tx, after, actor=actor, now=now)
     action = AuditAction.MEMBERSHIP_CREATED if before is None else AuditAction.MEMBERSHIP_UPDATED
     was: dict[str, Any] = {} if before is None else {"before": _described(before)}
     event = audit_event(
@@ -104,12 +116,33 @@ async def end_membership(
     now: datetime,
     action: AuditAction = AuditAction.MEMBERSHIP_DELETED,
 ) -> None:
-    """Delete a membership, and record what it was."""
+    """Delete a membership, and record what it was; no mail from before lets its user in again."""
     await tx.memberships.delete(membership.lab_id, membership.user_id)
+    await _close_invitations(tx, membership, actor=actor, now=now)
     event = audit_event(
         action, actor=actor, target=membership.user_id, now=now, lab=membership.lab_id, **_described(membership)
     )
     await tx.audit_events.add(event)
+
+
+async def revoke_invitation(tx: Transaction, invitation: Invitation, *, actor: str, now: datetime) -> None:
+    """Take an invitation back that waits, and record it."""
+    await tx.invitations.save(replace(invitation, revoked_at=now))
+    event = audit_event(
+        AuditAction.INVITATION_REVOKED,
+        actor=actor,
+        target=invitation.id,
+        now=now,
+        lab=invitation.lab_id,
+        role=str(invitation.role),
+    )
+    await tx.audit_events.add(event)
+
+
+async def _close_invitations(tx: Transaction, membership: Membership, *, actor: str, now: datetime) -> None:
+    """Take back what waits for a member's address in their lab."""
+    for invitation in await tx.invitations.open_for_user(membership.user_id, lab_id=membership.lab_id, now=now):
+        await revoke_invitation(tx, invitation, actor=actor, now=now)
 
 
 def _described(membership: Membership) -> dict[str, Any]:

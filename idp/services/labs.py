@@ -1,20 +1,14 @@
 """Labs and who belongs to them."""
 
-from dataclasses import replace
-from datetime import datetime
-from typing import Annotated, Any
-
-from pydantic import AfterValidator, Field, field_validator
-
-from idp.crypto.opaque import mint_id
-from idp.domain.acr import ACR_LADDER, reaches
+from idp.domain.acr import reaches
 from idp.domain.audit import AuditAction
 from idp.domain.client import Client
 from idp.domain.clock import Clock
-from idp.domain.lab import RESERVED_SLUGS, Lab, LabMember, LabRole, LabStatus, ManagedBy, Membership, is_lab_slug
+from idp.domain.lab import Lab, LabMember, LabRole, Membership
 from idp.domain.user import User
 from idp.services.audit import audit_event
-from idp.services.input import Begins, Ends, Input, InputRefused, Lines, Text, WebAddress, longest
+from idp.services.input import InputRefused
+from idp.services.lab_input import LabChanges, LabInput, MembershipInput
 from idp.services.lab_members import check_keeps_admin, end_membership, locked_lab, newcomer, write_membership
 from idp.services.lab_permissions import (
     Actor,
@@ -39,101 +33,6 @@ from idp.store.errors import Conflict, NotFound
 from idp.store.members import label_position
 from idp.store.store import Store, Transaction
 from idp.store.words import sought
-
-
-def check_slug(slug: str) -> str:
-    """Return the slug of a lab.
-
-    Raises:
-        ValueError: no lab may be called that.
-    """
-    if slug in RESERVED_SLUGS:
-        raise ValueError("it is reserved")
-    if not is_lab_slug(slug):
-        raise ValueError("it must be lower-case letters, digits and single hyphens between them, 39 at most")
-    return slug
-
-
-def _check_acr(acr: str) -> str:
-    if acr not in ACR_LADDER:
-        raise ValueError(f"it must be {' or '.join(ACR_LADDER)}")
-    return acr
-
-
-_Name = Annotated[Text, longest(200)]
-_Acr = Annotated[str, AfterValidator(_check_acr)]
-
-
-class LabInput(Input):
-    """A lab as it is written down."""
-
-    slug: Annotated[str, AfterValidator(check_slug)]
-    name: _Name
-    description: Lines | None = None
-    homepage: WebAddress | None = None
-    contact: Text | None = None
-    logo_uri: WebAddress | None = None
-    admin_acr: _Acr | None = None
-    accepts_join_requests: bool = False
-    status: LabStatus = LabStatus.ACTIVE
-
-    def lab(self, present: Lab | None, *, now: datetime, managed_by: ManagedBy = ManagedBy.ADMIN) -> Lab:
-        """Return the lab: a new one, or `present` as it is written down here; what is absent is at its default."""
-        base = present or Lab(id=mint_id("lab"), slug=self.slug, name=self.name, created_at=now, managed_by=managed_by)
-        return replace(base, **dict(self))
-
-
-class LabChanges(Input):
-    """What is to become different about a lab; what is not given stays as it is, and None clears it."""
-
-    name: _Name = Field(default="", validate_default=False)
-    description: Lines | None = None
-    homepage: WebAddress | None = None
-    contact: Text | None = None
-    logo_uri: WebAddress | None = None
-    admin_acr: _Acr | None = None
-    accepts_join_requests: bool = False
-    status: LabStatus = LabStatus.ACTIVE
-
-    def lab(self, present: Lab) -> Lab:
-        """Return the lab as it becomes."""
-        return replace(present, **{name: getattr(self, name) for name in self.model_fields_set})
-
-
-class MembershipInput(Input):
-    """A membership as it is written down; a date ends or begins that day in UTC."""
-
-    lab: str
-    user: Text
-    role: LabRole = LabRole.MEMBER
-    not_before: Begins | None = None
-    expires_at: Ends | None = None
-
-    @field_validator("expires_at")
-    @classmethod
-    def _check_order(cls, expires_at: datetime | None, info: Any) -> datetime | None:
-        not_before = info.data.get("not_before")
-        if expires_at is not None and not_before is not None and expires_at <= not_before:
-            raise ValueError("it must be later than not_before")
-        return expires_at
-
-    def membership(
-        self,
-        present: Membership | None,
-        lab: Lab,
-        user: User,
-        *,
-        now: datetime,
-        granted_by: str,
-        managed_by: ManagedBy = ManagedBy.ADMIN,
-    ) -> Membership:
-        """Return the membership: a new one, or `present` as it is written down here."""
-        base = present or Membership(
-            lab_id=lab.id, user_id=user.id, role=self.role, created_at=now, granted_by=granted_by, managed_by=managed_by
-        )
-        # Whoever gave the role that somebody has now.
-        giver = base.granted_by if base.role is self.role else granted_by
-        return replace(base, role=self.role, not_before=self.not_before, expires_at=self.expires_at, granted_by=giver)
 
 
 class Labs:
@@ -315,7 +214,10 @@ class Labs:
             return tuple(await tx.members.admins(lab.id, now=self._clock(), limit=50))
 
     async def set_member(self, actor: Actor, given: MembershipInput) -> Membership:
-        """Change a membership; where there is none, make one for an id, or for whoever administers the installation.
+        """Change a membership; where there is none, make one.
+
+        A lab's admin makes one for an id that they know from another lab of theirs (see `newcomer`), whoever
+        administers the installation for anybody.
 
         Raises:
             NotFound: there is no such lab for the actor, or no such member.
@@ -327,7 +229,7 @@ class Labs:
             member = await tx.members.find(lab.id, given.user)
             if member is None:
                 check_open(lab)
-                user, present = await newcomer(tx, actor, given.user), None
+                user, present = await newcomer(tx, actor, given.user, now=now), None
             else:
                 user, present = member.user, member.membership
             membership = given.membership(present, lab, user, now=now, granted_by=actor.id)
@@ -363,11 +265,11 @@ class Labs:
         """
         async with self._store.write() as tx:
             now = self._clock()
-            lab = await tx.labs.find_by_slug(slug)
-            if lab is None or await tx.memberships.find(lab.id, user.id) is None:
+            found = await tx.memberships.find_in(slug, user.id)
+            if found is None:
                 raise NotFound(f"there is no lab {slug}")
-            await tx.labs.lock(lab.id)
-            held = await tx.memberships.get(lab.id, user.id)
+            await tx.labs.lock(found.lab.id)
+            held = await tx.memberships.get(found.lab.id, user.id)
             await check_keeps_admin(tx, held, None, now=now)
             await end_membership(tx, held, actor=user.id, now=now, action=AuditAction.MEMBERSHIP_ENDED_BY_MEMBER)
 

@@ -4,6 +4,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Generic, TypeVar
 
 from idp.services.input import InputRefused
@@ -65,6 +66,18 @@ def read_cursor(cursor: str, *kinds: type[Part]) -> tuple[Part, ...]:
     except (ValueError, RecursionError):
         raise refused_cursor() from None
     return tuple(parts)
+
+
+def moment_in(part: Part) -> datetime:
+    """Return the moment at which a page ended.
+
+    Raises:
+        InputRefused: no list gave the cursor.
+    """
+    try:
+        return datetime.fromisoformat(str(part)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise refused_cursor() from None
 
 
 def word_position_in(cursor: str, begin: str) -> tuple[str, str]:

@@ -6,7 +6,21 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ColumnElement, ForeignKey, Index, String, Table, Text, false, func, or_, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    String,
+    Table,
+    Text,
+    extract,
+    false,
+    func,
+    or_,
+    select,
+)
 
 from idp.domain.lab import Lab, LabMembership, LabRole, LabStatus, ManagedBy, Membership
 from idp.domain.user import User, UserStatus
@@ -19,7 +33,7 @@ labs = Table(
     "labs",
     metadata,
     Column("id", String(40), primary_key=True),
-    Column("slug", String(40), nullable=False, unique=True),
+    Column("slug", String(80), nullable=False, unique=True),
     Column("name", String(200), nullable=False),
     Column("description", Text),
     Column("homepage", Text),
@@ -27,6 +41,7 @@ labs = Table(
     Column("logo_uri", Text),
     Column("admin_acr", String(300)),
     Column("accepts_join_requests", Boolean, nullable=False, server_default=false()),
+    Column("join_requests_told_at", Instant),
     Column("status", OneOf(LabStatus), nullable=False),
     Column("managed_by", OneOf(ManagedBy), nullable=False),
     Column("created_at", Instant, nullable=False),
@@ -36,7 +51,7 @@ labs = Table(
 lab_tombstones = Table(
     "lab_tombstones",
     metadata,
-    Column("slug", String(40), primary_key=True),
+    Column("slug", String(80), primary_key=True),
     Column("deleted_at", Instant, nullable=False),
 )
 
@@ -125,6 +140,14 @@ class Memberships(Repository[Membership]):
         rows = await self.connection.execute(query.where(memberships.c.user_id == user_id).order_by(labs.c.slug))
         return [lab_membership(row) for row in rows]
 
+    async def find_in(self, slug: str, user_id: str) -> LabMembership | None:
+        """Return a user's membership in the lab with a slug."""
+        query = select(*columns_of(LABS, MEMBERSHIPS)).join_from(labs, memberships)
+        row = (
+            await self.connection.execute(query.where(labs.c.slug == slug, memberships.c.user_id == user_id))
+        ).first()
+        return None if row is None else lab_membership(row)
+
     async def admins_to_mail(self, lab_id: str, *, now: datetime) -> Sequence[str]:
         """Return the addresses of a lab's admins whose membership counts now."""
         query = select(users.c.email).join_from(memberships, users)
@@ -133,11 +156,14 @@ class Memberships(Repository[Membership]):
         return list((await self.connection.execute(query)).scalars())
 
     async def claim_ending(self, *, now: datetime, until: datetime, limit: int) -> Sequence[tuple[LabMembership, User]]:
-        """Take memberships that count now and end by a time, of whose end nobody was told; they are told of from now.
+        """Take memberships that count now and end by a time, of which nobody was told; they are told of from now.
 
-        On PostgreSQL other nodes skip what is taken.
+        One that was told of counts again once it was prolonged by more than the time from now until then: however often
+        its end is moved, that takes the same time. On PostgreSQL other nodes skip what is taken.
         """
-        untold = memberships.c.reminded_of.is_distinct_from(memberships.c.expires_at)
+        told, ends = memberships.c.reminded_of, memberships.c.expires_at
+        prolonged = extract("epoch", ends) - extract("epoch", told) > int((until - now).total_seconds())
+        untold = or_(told.is_(None), prolonged)
         query = select(*columns_of(LABS, MEMBERSHIPS, USERS)).select_from(memberships).join(labs).join(users)
         query = query.where(*counting(now), memberships.c.expires_at <= until, untold)
         query = query.where(labs.c.status == LabStatus.ACTIVE, users.c.status == UserStatus.ACTIVE)

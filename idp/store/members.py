@@ -23,7 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from idp.domain.lab import LabMember, LabRole
+from idp.domain.lab import LabMember, LabRole, Membership
 from idp.domain.user import User, UserStatus
 from idp.store.columns import any_of, many
 from idp.store.labs import MEMBERSHIPS, counting, memberships
@@ -127,6 +127,16 @@ class Members:
         query = query.where(*counting(now), users.c.status == UserStatus.ACTIVE)
         return await self._many(query.order_by(*(column.nulls_last() for column in _ORDER)).limit(limit))
 
+    async def have_another_admin(self, membership: Membership, *, now: datetime) -> bool:
+        """Whether somebody else looks after the lab of a membership now, and for at least as long as that lasts."""
+        ends = memberships.c.expires_at
+        lasting: ColumnElement[bool] = ends.is_(None)
+        if membership.expires_at is not None:
+            lasting = or_(lasting, ends >= membership.expires_at)
+        query = select(users.c.id).join(memberships, _JOINED).where(*_of(membership.lab_id, LabRole.ADMIN))
+        query = query.where(users.c.id != membership.user_id, users.c.status == UserStatus.ACTIVE)
+        return (await self._connection.execute(query.where(*counting(now), lasting).limit(1))).first() is not None
+
     async def find(self, lab_id: str, identifier: str) -> LabMember | None:
         """Return the member whom an id, an address or a user name means."""
         name = users.c.email if "@" in identifier else users.c.username
@@ -143,6 +153,14 @@ class Members:
         query = select(*_MEMBER).join_from(users, memberships, _JOINED)
         query = query.where(memberships.c.lab_id == lab_id, any_of(users.c.id, "user_ids", dialect))
         return await self._many(query, {"user_ids": many(user_ids, dialect)})
+
+    async def of_labs(self, user_id: str, lab_ids: Sequence[str], *, now: datetime) -> User | None:
+        """Return the user with an id who belongs to one of the labs now."""
+        dialect = self._connection.dialect.name
+        query = select(*columns_of(USERS)).join(memberships, _JOINED).where(users.c.id == user_id, *counting(now))
+        query = query.where(any_of(memberships.c.lab_id, "lab_ids", dialect)).limit(1)
+        row = (await self._connection.execute(query, {"lab_ids": many(lab_ids, dialect)})).first()
+        return None if row is None else USERS.from_row(row)
 
     async def _many(self, query: Select[Any], values: dict[str, Any] | None = None) -> list[LabMember]:
         return [_member(row) for row in await self._connection.execute(query, values)]

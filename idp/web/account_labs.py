@@ -11,9 +11,9 @@ from starlette.responses import Response
 from idp.domain.lab import LabMembership, LabStatus
 from idp.domain.user import User
 from idp.protocol.parameters import Parameters
-from idp.services.invitations import InvitationRefused
 from idp.services.lab_permissions import Forbidden
 from idp.services.lab_reminders import ENDS_SOON
+from idp.services.opened_invitation import InvitationRefused
 from idp.services.sessions import Accounts, SignedIn
 from idp.store.errors import NotFound
 from idp.web.cookies import StaleForm

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.client import Client
+from idp.domain.lab_scope import names_lab, parse_lab_scope
 from idp.protocol.parameters import Parameters
 from idp.web.services import Services
 
@@ -85,6 +86,9 @@ def title_of(token: str) -> str:
     if resource is not None:
         return f"Act for you at {resource}"
     scope = scope_of(token)
+    if names_lab(scope):
+        lab = parse_lab_scope(scope)
+        return f"Lab {lab.slug}" if lab.role is None else f"Lab {lab.slug}, at most as {lab.role}"
     return _TITLES.get(scope, scope)
 
 

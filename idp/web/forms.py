@@ -42,12 +42,17 @@ async def read_form(request: Request[Any], *, max_fields: int = _MAX_FIELDS) -> 
 async def read_upload(request: Request[Any]) -> tuple[Parameters, bytes]:
     """Return the fields of a form that may bring a file along, and that file, empty where none was chosen (RFC 7578).
 
+    Without a file it may as well come as other forms do.
+
     Raises:
         InvalidRequest: the content type is another one, it is malformed, not UTF-8, or brings several files.
         HTTPException: 413, it is larger than the server accepts.
     """
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _UPLOAD:
-        raise InvalidRequest("The body must be multipart/form-data.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == _FORM:
+        return await read_form(request), b""
+    if kind != _UPLOAD:
+        raise InvalidRequest(f"The body must be {_UPLOAD} or {_FORM}.")
     # Loaded with the first upload.
     from starlette.formparsers import MultiPartException, MultiPartParser
 

@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from idp.domain.lab import Lab, Membership
 from idp.domain.user import User
-from idp.services.invitations import InvitationFault, InvitationRefused, OpenInvitation
+from idp.services.opened_invitation import InvitationFault, InvitationRefused, OpenInvitation
 from idp.services.sessions import Accounts, SignedIn
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page

@@ -20,9 +20,14 @@ _AT_A_TIME = 2000
 
 def upgrade() -> None:
     # Empty, or with a default of the server's own: the previous release goes on inserting rows without them.
+    for table_name in ("labs", "lab_tombstones"):
+        with op.batch_alter_table(table_name) as table:
+            # 39 letters and digits may have 38 hyphens between them.
+            table.alter_column("slug", type_=sa.String(80), existing_type=sa.String(40), existing_nullable=False)
     op.add_column("labs", sa.Column("logo_uri", sa.Text(), nullable=True))
     op.add_column("labs", sa.Column("admin_acr", sa.String(length=300), nullable=True))
     op.add_column("labs", sa.Column("accepts_join_requests", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.add_column("labs", sa.Column("join_requests_told_at", _INSTANT, nullable=True))
     op.add_column("memberships", sa.Column("reminded_of", _INSTANT, nullable=True))
     op.create_index(op.f("ix_memberships_expires_at"), "memberships", ["expires_at"], unique=False)
     op.create_index(
@@ -59,7 +64,9 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_invitations")),
         sa.UniqueConstraint("hash", name=op.f("uq_invitations_hash")),
     )
-    op.create_index(op.f("ix_invitations_lab_id_created_at"), "invitations", ["lab_id", "created_at"], unique=False)
+    op.create_index(
+        op.f("ix_invitations_lab_id_created_at_id"), "invitations", ["lab_id", "created_at", "id"], unique=False
+    )
     op.create_index(op.f("ix_invitations_email"), "invitations", ["email"], unique=False)
     op.create_index(op.f("ix_invitations_expires_at"), "invitations", ["expires_at"], unique=False)
     op.create_table(
@@ -70,12 +77,17 @@ def upgrade() -> None:
         sa.Column("created_at", _INSTANT, nullable=False),
         sa.Column("denied_at", _INSTANT, nullable=True),
         sa.Column("withdrawn_at", _INSTANT, nullable=True),
-        sa.Column("told_at", _INSTANT, nullable=True),
         sa.ForeignKeyConstraint(["lab_id"], ["labs.id"], name=op.f("fk_join_requests_lab_id"), ondelete="CASCADE"),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_join_requests_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("lab_id", "user_id", name=op.f("pk_join_requests")),
     )
     op.create_index(op.f("ix_join_requests_user_id"), "join_requests", ["user_id"], unique=False)
+    op.create_index(
+        op.f("ix_join_requests_lab_id_created_at_user_id"),
+        "join_requests",
+        ["lab_id", "created_at", "user_id"],
+        unique=False,
+    )
     op.create_table(
         "lab_grants",
         sa.Column("client_id", sa.String(length=2048), nullable=False),
@@ -143,7 +155,7 @@ def downgrade() -> None:
     for table_name, columns in {
         "grants": ("labs",),
         "consents": ("labs",),
-        "labs": ("accepts_join_requests", "admin_acr", "logo_uri"),
+        "labs": ("join_requests_told_at", "accepts_join_requests", "admin_acr", "logo_uri"),
     }.items():
         with op.batch_alter_table(table_name) as table:
             for column in columns:

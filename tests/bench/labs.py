@@ -22,6 +22,7 @@ from idp.resources import migrations_dir
 from idp.services.lab_permissions import OPERATOR
 from idp.services.labs import Labs
 from idp.services.paging import write_cursor
+from idp.setting_values import driver_url
 from idp.store import migrate
 from idp.store.database import Database
 from idp.store.mapping import mapping_of
@@ -77,7 +78,7 @@ def claims() -> dict[str, float]:
 
 async def pages(url: str) -> dict[str, float]:
     """Fill a database; list, search and take along a large lab, one of five and one between them."""
-    database = Database(url, statement_timeout_seconds=600)
+    database = Database(driver_url(url), statement_timeout_seconds=600)
     store = Store(database)
     try:
         await migrate.upgrade(database, migrations_dir(), now=NOW)

@@ -47,6 +47,12 @@ def test_the_diff_is_json_on_demand(idp: Idp, bench: Path):
     told = json.loads(idp("apply", "--dry-run", "--json", "bench.yaml").stdout)
     assert (told["dry_run"], told["unchanged"]) == (True, 0)
     assert told["changes"][0] == {"change": "created", "kind": "lab", "key": "bio", "fields": {}}
+    idp("apply", "bench.yaml")
+    bench.write_text("memberships: [{lab: bio, user: alice}]")
+    idp("apply", "bench.yaml")
+    bench.write_text("memberships: [{lab: bio, user: alice, expires_at: 2099-06-30}]")
+    (change,) = json.loads(idp("apply", "--json", "bench.yaml").stdout)["changes"]
+    assert change["fields"] == {"expires_at": {"old": None, "new": "2099-06-30T23:59:59+00:00"}}
 
 
 def test_faults_name_file_line_and_field_and_nothing_is_written(idp: Idp, bench: Path):
@@ -54,7 +60,7 @@ def test_faults_name_file_line_and_field_and_nothing_is_written(idp: Idp, bench:
     result = idp("apply", "bench.yaml", code=1)
     assert result.stdout == ""
     slug, fragment = result.stderr.splitlines()
-    assert slug.startswith("error: bench.yaml:2: labs[0].slug: it must be lower-case")
+    assert slug.startswith("error: bench.yaml:2: labs[0].slug: it must be at most 39 lower-case")
     assert fragment == "error: bench.yaml:8: clients[0].redirect_uris[0]: it has a fragment"
     assert "labs: []" in idp("export").stdout
 

@@ -78,6 +78,7 @@ def test_members_come_and_go(idp: Idp, installation: Path):
     assert yaml.safe_load(idp("export").stdout)["memberships"][0]["role"] == "admin"
     shown = json.loads(idp("lab", "show", "bio", "--json").stdout)
     assert (shown["members"], shown["admins"]) == (1, ["alice"])
+    assert made == {**shown, "members": 0, "admins": []}
     assert idp("lab", "members", "bio").stdout == "admin   alice until 2099-06-30 23:59:59 UTC\n"
     held = json.loads(idp("lab", "add-member", "bio", "alice", "--not-before", "2099-01-01", "--json").stdout)
     assert (held["lab_id"], held["role"], held["expires_at"]) == (made["id"], "member", None)
@@ -85,6 +86,9 @@ def test_members_come_and_go(idp: Idp, installation: Path):
     assert idp("lab", "members", "bio", "--search", "ali").stdout == "member  alice (not yet)\n"
     (member,) = json.loads(idp("lab", "members", "bio", "--json").stdout)
     assert (member["username"], member["role"], member["state"]) == ("alice", "member", "not yet")
+    # As in RFC 3339, wherever it stands.
+    assert member["not_before"] == held["not_before"] == "2099-01-01T00:00:00+00:00"
+    assert "T" in shown["created_at"]
     ended = idp("lab", "add-member", "bio", "alice", "--expires-at", "2020-01-01")
     assert ended.stderr == "warning: expires_at 2020-01-01 is in the past: the membership does not count\n"
     assert idp("lab", "members", "bio").stdout == "member  alice until 2020-01-01 23:59:59 UTC (ended)\n"
@@ -161,7 +165,7 @@ def test_a_lab_gives_a_service_a_role_and_takes_it_back(idp: Idp, installation: 
     (shown,) = yaml.safe_load(idp("client", "show", "robot").stdout)["lab_grants"]
     assert (shown["lab"], shown["role"]) == ("bio", "admin")
     (service,) = json.loads(idp("lab", "show", "bio", "--json").stdout)["services"]
-    assert (service["client_id"], service["role"]) == ("robot", "admin")
+    assert (service["client_id"], service["role"], service["expires_at"]) == ("robot", "admin", given["expires_at"])
     assert idp("lab", "grant-service", "bio", "robot").stdout.startswith("robot is member of bio until 20")
     assert idp("lab", "revoke-service", "bio", "robot").stdout == "robot has nothing of bio any more\n"
     assert "lab_grants" not in yaml.safe_load(idp("client", "show", "robot").stdout)

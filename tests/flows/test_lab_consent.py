@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from idp.domain.audit import AuditAction
+from idp.domain.client import RequireLab
 from idp.domain.consent import Consent
 from idp.domain.lab import LabRole
 from tests.support.app import ALICE_ID, App, Browser, add_all, answer_of, decoded, form_of
@@ -302,18 +303,18 @@ async def test_consent_for_single_labs_adds_up_where_the_client_asks_for_that(ap
     page = await browser.request(scope="openid lab:chem", **INCLUDE)
     assert boxes(page) == {"lab.chem": True, "lab.bio": True}
     tokens = (await app.redeem(await browser.finish(page))).json()
-    assert set(tokens["scope"].split()) == {"openid", "lab:chem", "lab:bio"}
-    # What a role was given up to it is told up to: the page showed more now, and it was allowed.
-    assert await told(app, tokens["access_token"]) == ["chem:viewer", "bio:admin", "bio:member", "bio:viewer"]
+    # What was given before is added with the role that was given.
+    assert set(tokens["scope"].split()) == {"openid", "lab:chem", "lab:bio:viewer"}
+    assert await told(app, tokens["access_token"]) == ["chem:viewer", "bio:viewer"]
 
     assert await silently(browser, "openid", **INCLUDE) == (
-        "openid lab:bio lab:chem",
-        ["bio:admin", "bio:member", "bio:viewer", "chem:viewer"],
+        "openid lab:bio:viewer lab:chem:viewer",
+        ["bio:viewer", "chem:viewer"],
     )
     assert await silently(browser, "openid") == ("openid", [])
     # What was declined is not added, nor what the client may not see any more.
     await browser.submit(await browser.request(scope="openid lab:bio", prompt="consent"), **ALLOW, **KEEP_BIO)
-    assert await silently(browser, "openid", **INCLUDE) == ("openid lab:chem", ["chem:viewer"])
+    assert await silently(browser, "openid", **INCLUDE) == ("openid lab:chem:viewer", ["chem:viewer"])
     await app.change("clients", ["portal"], allowed_labs=("bio",))
     assert await silently(browser, "openid", **INCLUDE) == ("openid", [])
 
@@ -363,3 +364,37 @@ async def test_a_claim_about_labs_that_is_asked_for_by_name_has_the_boxes_too_oi
     assert answer_of(await browser.request(scope="openid", claims=claims)).error is None
     # A client without the scope is not asked for it.
     assert boxes(await browser.request("spa", scope="openid", claims=claims)) == {}
+
+
+async def test_nobody_is_asked_about_labs_that_can_never_be_told(app: App, browser: Browser) -> None:
+    # The ID token tells of none that is asked for by name, …
+    claims = json.dumps({"id_token": {"groups": {"essential": True}}})
+    page = await browser.sign_in(await browser.request(scope="openid", claims=claims))
+    assert 'type="checkbox"' not in page.text
+    assert answer_of(await browser.submit(page, **ALLOW)).error is None
+    # … and a client that may see none is told of none, until it may.
+    await app.change("clients", ["portal"], allowed_labs=())
+    page = await browser.request(scope=ALL)
+    assert 'type="checkbox"' not in page.text
+    await browser.submit(page, **ALLOW)
+    await app.change("clients", ["portal"], allowed_labs="*")
+    assert boxes(await browser.request(scope=ALL)) == {"lab.bio": True, "lab.chem": True, "later_labs": False}
+
+
+async def test_whom_no_answer_would_let_in_is_not_asked_for_one(app: App, browser: Browser) -> None:
+    await app.change("clients", ["portal"], allowed_labs=("dust",), require_lab=RequireLab.ANY)
+    for scope in ("openid", "openid groups", "openid lab:dust"):
+        page = await browser.request(scope=scope)
+        page = page if page.url.path != "/login" else await browser.sign_in(page)
+        assert answer_of(page).error == "access_denied", scope
+
+
+async def test_what_was_allowed_before_is_marked(app: App, browser: Browser) -> None:
+    page = await browser.sign_in(await browser.request(scope="openid lab:bio:viewer"))
+    assert "allowed before" not in page.text
+    await browser.submit(page, **ALLOW)
+    page = await browser.request(scope="openid lab:bio:viewer lab:chem", prompt="consent")
+    # The scope openid, and the role in one of the labs.
+    assert page.text.count("allowed before") == 2
+    page = await browser.request(scope="openid lab:bio", prompt="consent")
+    assert page.text.count("allowed before") == 1

@@ -376,8 +376,11 @@ async def test_entitlements_are_told_where_there_is_a_namespace_aarc_g069(start:
         assert not {"labs", "groups"} & told.keys()
     assert "entitlements" in (await node.http().get("/.well-known/openid-configuration")).json()["scopes_supported"]
 
-    # A node without the setting tells of none, nor offers them.
+    # A node without the setting tells of none, nor offers them: the scope is as good as unknown.
     app.services["clients"].forget("portal")
+    refused = answer_of(await app.browser().request(scope="entitlements"))
+    assert refused.error == "invalid_scope"
+    assert (await app.browser().tokens(scope="openid entitlements"))["scope"] == "openid"
     assert "entitlements" not in (await app.userinfo(token)).json()
     assert "entitlements" not in (await app.http().get("/.well-known/openid-configuration")).json()["scopes_supported"]
 

@@ -16,7 +16,7 @@ from idp.resources import templates_dir
 URL = "https://id.example.org/invitations/a-secret"
 AT = datetime(2026, 3, 12, 10, 5, tzinfo=UTC)
 EVIL = "<script>x</script>\r\nBcc: everybody@example.org\n\u202egnp.exe\x1b[2J"
-FLAT = "<script>x</script> Bcc: everybody@example.org gnp.exe [2J"
+FLAT = "<script>x</script> Bcc: everybody@example.org gnp. exe [2J"
 CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
     MailPurpose.INVITATION: {
         "lab_name": "Biology",
@@ -99,6 +99,24 @@ def test_a_name_that_others_chose_is_text_on_one_line(purpose: MailPurpose) -> N
     assert FLAT in _Elements(content.html).text
     assert "<script" not in content.html
     assert not re.search(r"^Bcc", content.text, re.M)
+
+
+@pytest.mark.parametrize("purpose", MailPurpose)
+def test_a_name_that_others_chose_leads_nowhere(purpose: MailPurpose) -> None:
+    names = [name for name in ("lab_name", "inviter", "member", "person") if name in CONTEXTS[purpose]]
+    for chosen, shown in (
+        ("Sign in at https://evil.example/login now", "Sign in at https: //evil. example/login now"),
+        ("WWW.evil.example", "WWW. evil. example"),
+        ("help@evil.example/login", "help@evil. example/login"),
+        ("\u202ehttps\u200b://x.org", "https ://x. org"),
+        # What people are really called.
+        ("Dr. A. B. Smith, release 2.0", "Dr. A. B. Smith, release 2.0"),
+        ("Eve (eve@example.org)", "Eve (eve@example.org)"),
+    ):
+        content = TEMPLATES.render(purpose, {**CONTEXTS[purpose], **dict.fromkeys(names, chosen)})
+        for text in (content.subject, content.text, _Elements(content.html).text):
+            assert shown in text
+            assert chosen == shown or chosen not in text
 
 
 def test_a_persons_own_words_keep_their_lines_and_are_set_off() -> None:

@@ -25,7 +25,11 @@ def check(
 
 def test_a_token_with_the_scope_counts() -> None:
     check()
-    check(audience=f"https://data.example.org {ISSUER}")
+
+
+def test_a_token_that_another_api_could_use_here_does_not_count_rfc8707_s2() -> None:
+    with pytest.raises(InvalidToken):
+        check(audience=f"https://data.example.org {ISSUER}")
 
 
 def test_a_service_needs_no_user() -> None:

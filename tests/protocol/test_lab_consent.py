@@ -249,9 +249,12 @@ def test_a_grant_makes_use_of_the_consent_to_what_was_asked_for(
 @pytest.mark.parametrize(
     ("scope", "earlier"),
     [
-        ("openid", ("lab:bio", "lab:chem")),
-        ("openid lab:dust", ("lab:bio", "lab:chem")),
-        ("openid groups lab:dust", ("lab:bio", "lab:chem")),
+        ("openid", ("lab:bio", "lab:chem:viewer", "lab:moon:member", "lab:moon:viewer")),
+        ("openid lab:dust", ("lab:bio", "lab:chem:viewer", "lab:moon:member", "lab:moon:viewer")),
+        ("openid groups lab:dust", ("lab:bio", "lab:chem:viewer", "lab:moon:member", "lab:moon:viewer")),
+        # Nothing is added to what is asked for anyway.
+        ("openid lab:bio lab:moon:member", ("lab:chem:viewer",)),
+        ("openid lab:bio:member lab:moon", ("lab:bio", "lab:chem:viewer")),
         # All are asked for anyway; naming some would leave the others out.
         ("openid labs", ()),
         ("openid labs lab:bio", ()),
@@ -259,7 +262,7 @@ def test_a_grant_makes_use_of_the_consent_to_what_was_asked_for(
     ],
 )
 def test_labs_that_were_given_before_are_added_where_single_ones_are_asked_for(scope: str, earlier: tuple[str, ...]):
-    consent = {"bio": "admin", "chem": "viewer", "physics": DECLINED, "dust": NOT_HELD, LATER: DECLINED}
+    consent = {"bio": "admin", "chem": "viewer", "physics": DECLINED, "moon": "member", LATER: DECLINED}
     assert earlier_labs(consent, scope.split()) == earlier
     assert earlier_labs(None, scope.split()) == ()
 

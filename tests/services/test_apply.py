@@ -68,7 +68,7 @@ async def hasher() -> AsyncIterator[PasswordHasher]:
 async def apply(store: Store, hasher: PasswordHasher, clock: FakeClock) -> Apply:
     async with store.write() as tx:
         await tx.installations.add(make_installation())
-    return Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8)
+    return Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8, entitlements=False)
 
 
 async def run(apply: Apply, text: str, **options: bool) -> Applied:
@@ -191,17 +191,20 @@ async def test_the_diff_tells_each_field_with_old_and_new(apply: Apply, store: S
     assert [event.detail["fields"] for event in events] == [["allowed_labs", "redirect_uris"]]
 
 
-async def test_changes_are_json_for_machines(apply: Apply):
+async def test_changes_are_described_for_machines(apply: Apply):
     await run(apply, FULL)
     applied = await run(apply, "memberships: [{lab: bio, user: alice, expires_at: 2028-01-01}]")
     (change,) = [change.describe() for change in applied.changes]
-    assert json.loads(json.dumps(change)) == {
+    assert change == {
         "change": "changed",
         "kind": "membership",
         "key": "alice@example.org in bio",
         "fields": {
             "role": {"old": "admin", "new": "member"},
-            "expires_at": {"old": "2027-06-30 23:59:59+00:00", "new": "2028-01-01 23:59:59+00:00"},
+            "expires_at": {
+                "old": datetime(2027, 6, 30, 23, 59, 59, tzinfo=UTC),
+                "new": datetime(2028, 1, 1, 23, 59, 59, tzinfo=UTC),
+            },
         },
     }
 
@@ -458,6 +461,60 @@ async def test_a_resource_may_be_declared_before_its_client_which_is_a_warning(a
     await run(apply, FULL)
     assert (await run(apply, text)).warnings == []
     assert (await run(apply, "clients: []\n" + text, prune=True)).warnings == [warning.replace("yaml:1", "yaml:2")]
+
+
+# ── What is told of labs less than one may think ────────────────────────────────────────────────────────────────────
+CLIENT = "client_secret: s3cr3t-one, redirect_uris: [https://portal.example.org/callback]"
+
+
+async def test_a_lab_that_is_neither_in_the_file_nor_in_the_store_is_a_warning(apply: Apply):
+    text = f"clients: [{{client_id: portal, {CLIENT}, allowed_labs: [chem, bio]}}]"
+    await run(apply, "labs: [{slug: chem, name: Chemistry}]")
+    warning = "bench.yaml:1: clients[0].allowed_labs[1]: there is no lab bio"
+    assert (await run(apply, text)).warnings == [warning]
+    assert (await run(apply, text)).warnings == [warning]
+    assert (await run(apply, "labs: [{slug: bio, name: Biology}]\n" + text)).warnings == []
+
+
+async def test_a_single_lab_in_a_scope_is_taken_and_a_warning(apply: Apply, store: Store):
+    text = f"clients: [{{client_id: portal, {CLIENT}, scope: openid lab:bio}}]"
+    text_of_it = "a single lab in it changes nothing: which ones may be asked for is decided by allowed_labs"
+    assert (await run(apply, text)).warnings == [f"bench.yaml:1: clients[0].scope: {text_of_it}"]
+    async with store.read() as tx:
+        portal = await tx.clients.get("portal")
+    assert (portal.scope, portal.may_see("bio")) == ("openid lab:bio", False)
+
+
+async def test_entitlements_without_a_namespace_are_a_warning(
+    apply: Apply, store: Store, hasher: PasswordHasher, clock: FakeClock
+):
+    text = f"clients: [{{client_id: portal, {CLIENT}, scope: openid entitlements, profile: aarc-g069}}]"
+    told = "entitlements are told only where IDP_ENTITLEMENT_NAMESPACE is set"
+    assert (await run(apply, text)).warnings == [
+        f"bench.yaml:1: clients[0].scope: {told}",
+        f"bench.yaml:1: clients[0].profile: {told}, and this profile tells of labs in no other way",
+    ]
+    with_namespace = Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8, entitlements=True)
+    assert (await run(with_namespace, text)).warnings == []
+
+
+async def test_an_api_that_is_told_of_no_labs_by_introspection_is_a_warning(apply: Apply):
+    labs = "labs: [{slug: bio, name: Biology}]\n"
+    service = "client_secret: s3cr3t-two, grant_types: [client_credentials]"
+    resources = "resources: [{audience: urn:example:data, name: Data, scopes: [data.read], client_id: data}]\n"
+
+    async def warnings(asking: str, api: str = "") -> list[str]:
+        clients = f"clients: [{{client_id: data, {service}{api}}}, {{client_id: portal, {asking}}}]\n"
+        return list((await run(apply, labs + resources + clients)).warnings)
+
+    told = "introspection tells it of no lab, unlike the tokens of portal: data has no allowed_labs"
+    warned = [f"bench.yaml:2: resources[0].client_id: {told}"]
+    assert await warnings(f"{CLIENT}, scope: openid data.read, allowed_labs: [bio]") == warned
+    assert await warnings(f"{CLIENT}, scope: openid data.read, allowed_labs: [bio]", ", allowed_labs: [bio]") == []
+    # Who has none of its scopes gets no token for it; who is told of no labs itself misses none there.
+    assert await warnings(f"{CLIENT}, scope: openid, allowed_labs: [bio]") == []
+    assert await warnings(f"{CLIENT}, scope: openid data.read") == []
+    assert await warnings(f"{service}, scope: data.read, lab_grants: [{{lab: bio}}]") == warned
 
 
 # ── Pruning ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -73,7 +73,7 @@ EVERYTHING = make_client(
 @pytest.fixture
 async def apply(store: Store, clock: FakeClock) -> AsyncIterator[Apply]:
     hasher = PasswordHasher(memory_kib=32, time_cost=1)
-    yield Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8)
+    yield Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8, entitlements=True)
     hasher.close()
 
 

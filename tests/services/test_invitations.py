@@ -15,23 +15,23 @@ from idp.domain.client import GrantType
 from idp.domain.invitation import Invitation
 from idp.domain.lab import LabRole, LabStatus, Membership
 from idp.domain.user import AdminRole, User, UserStatus
-from idp.services import invitations as service
+from idp.services import invitation_room as room
 from idp.services.input import InputRefused
 from idp.services.invitations import (
     LONGEST_LIFETIME,
     USUAL_LIFETIME,
-    InvitationFault,
     InvitationInput,
-    InvitationRefused,
     Invitations,
 )
 from idp.services.lab_permissions import OPERATOR, Actor, Forbidden, acting_service, acting_user
+from idp.services.opened_invitation import InvitationFault, InvitationRefused
+from idp.services.paging import write_cursor
 from idp.store.database import Database
 from idp.store.errors import Conflict, NotFound
 from idp.store.store import Store
 from tests.support.app import add_all
 from tests.support.clock import START, FakeClock
-from tests.support.factories import make_client, make_lab, make_lab_grant, make_membership, make_user
+from tests.support.factories import make_client, make_invitation, make_lab, make_lab_grant, make_membership, make_user
 from tests.support.mail import Post, post
 
 __all__ = ["post"]
@@ -197,13 +197,64 @@ async def test_into_an_archived_lab_nobody_is_invited(world: World):
 async def test_the_number_of_open_invitations_is_bounded_for_a_labs_admin_alone(
     world: World, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(service, "MOST_OPEN", 2)
+    monkeypatch.setattr(room, "MOST_OPEN", 2)
     tokens = [await world.link() for _ in range(2)]
     with pytest.raises(Forbidden, match="2 open invitations"):
         await world.link()
     await world.invitations.decline(tokens[0], NEW)
     assert await world.link()
     assert await world.link(OPERATOR)
+
+
+async def test_mails_are_counted_whatever_became_of_the_invitation(world: World, monkeypatch: pytest.MonkeyPatch):
+    actor = await world.actor()
+
+    async def invite_and_revoke(address: str) -> None:
+        await world.link(actor, email=address)
+        async with world.store.read() as tx:
+            (invitation,) = await tx.invitations.open_for(address, now=world.clock())
+        await world.invitations.revoke(actor, "bio", invitation.id)
+
+    for _ in range(3):
+        world.clock.advance(timedelta(hours=1))
+        await invite_and_revoke("new@example.org")
+    to_one = "3 invitations to this address within a day. The next one can follow from 2026-01-06 13:00:00 UTC on"
+    with pytest.raises(Forbidden, match=to_one):
+        await world.link(actor, email="New@example.org")
+    await add_all(world.store, [make_membership(user_id=ADA.id, lab_id=CHEM.id, role=LabRole.ADMIN)])
+    assert await world.link(await world.actor(), lab="chem", email="new@example.org")
+    monkeypatch.setattr(room, "MOST_MAILED", 4)
+    await invite_and_revoke("another@example.org")
+    for address in ("more@example.org", "another@example.org"):
+        with pytest.raises(Forbidden, match=r"4 invitations within a day. The next one can follow from 2026-01-06 13"):
+            await world.link(actor, email=address)
+    # A link is mailed to nobody, and whoever runs the installation is not limited.
+    assert await world.link(actor)
+    assert await world.link(OPERATOR, email="more@example.org")
+    world.clock.advance(timedelta(hours=23))
+    assert await world.link(actor, email="new@example.org")
+
+
+async def test_invitations_come_in_pages_those_that_wait_first_and_the_newest_first(world: World):
+    waits = [make_invitation(id=f"inv_w{n}", hash=f"w{n}", created_at=START + n // 2 * DAY) for n in range(3)]
+    past = [
+        make_invitation(id=f"inv_p{n}", hash=f"p{n}", created_at=START + n * DAY, revoked_at=START) for n in range(2)
+    ]
+    over = make_invitation(id="inv_over", hash="o", expires_at=START, created_at=START - DAY)
+    await add_all(world.store, [*waits, *past, over, make_invitation(id="inv_x", hash="x", lab_id=CHEM.id)])
+    expected = ["inv_w2", "inv_w1", "inv_w0", "inv_p1", "inv_p0", "inv_over"]
+    for limit in (1, 2, 3, 4, 6):
+        found: list[str] = []
+        page = await world.invitations.of_lab(await world.actor(), "bio", limit=limit)
+        found += [each.id for each in page.items]
+        while page.next is not None:
+            page = await world.invitations.of_lab(await world.actor(), "bio", after=page.next, limit=limit)
+            assert 0 < len(page.items) <= limit
+            found += [each.id for each in page.items]
+        assert found == expected, limit
+    for cursor in ("x", write_cursor(1, "9999-12-31T23:59:59-23:59", "i"), write_cursor(1, "2026", "i", "j")):
+        with pytest.raises(InputRefused, match="no page of this list"):
+            await world.invitations.of_lab(await world.actor(), "bio", after=cursor)
 
 
 async def test_inviting_within_a_bigger_change_comes_to_nothing_with_it(world: World):
@@ -228,7 +279,7 @@ async def test_what_was_taken_back_cannot_be_accepted_and_taking_back_twice_does
         await world.invitations.revoke(await world.actor(), "bio", invitation.id)
     assert await world.fault(token) is InvitationFault.REVOKED
     assert await world.events() == [(AuditAction.INVITATION_CREATED, ADA.id), (AuditAction.INVITATION_REVOKED, ADA.id)]
-    assert [each.revoked_at for each in await world.invitations.of_lab(await world.actor(), "bio")] == [START]
+    assert (await world.only()).revoked_at == START
 
 
 async def test_an_answer_cannot_be_taken_back(world: World):

@@ -8,21 +8,24 @@ import pytest
 
 from idp.domain.acr import ACR_LADDER
 from idp.domain.audit import AuditAction
-from idp.domain.join_request import ASK_AGAIN_AFTER
+from idp.domain.join_request import ASK_AGAIN_AFTER, ASK_AGAIN_AFTER_WITHDRAWAL
 from idp.domain.lab import LabRole, LabStatus, Membership
 from idp.domain.user import User
 from idp.services import join_requests as service
 from idp.services.input import InputRefused
 from idp.services.join_requests import TOLD_EVERY, JoinRequests
 from idp.services.lab_permissions import Actor, Forbidden, acting_user
+from idp.services.labs import Labs
+from idp.services.paging import write_cursor
 from idp.store.errors import NotFound
 from idp.store.store import Store
 from tests.support.app import add_all
 from tests.support.clock import START, FakeClock
 from tests.support.factories import make_join_request, make_lab, make_membership, make_user
 from tests.support.mail import Post, post
+from tests.support.statements import statements
 
-__all__ = ["post"]
+__all__ = ["post", "statements"]
 
 ISSUER = "https://idp.example.org"
 DAY = timedelta(days=1)
@@ -74,7 +77,8 @@ async def test_who_asks_is_listed_for_the_labs_admins_who_are_told_by_mail(
 ):
     await requests.ask(EVE, "bio", " May I?\nEve ")
 
-    ((request, person),) = await requests.of_lab(await actor(store), "bio")
+    ((request, person),) = (await requests.of_lab(await actor(store), "bio")).items
+    assert await requests.count(await actor(store), "bio") == 1
     assert (request.message, person) == ("May I?\nEve", EVE)
     mails = await post.collect()
     assert set(mails) == {ADA.email, BEA.email}
@@ -84,20 +88,32 @@ async def test_who_asks_is_listed_for_the_labs_admins_who_are_told_by_mail(
     assert await actions(store) == [AuditAction.JOIN_REQUEST_CREATED]
 
 
-async def test_a_labs_admins_are_told_once_a_day_however_many_ask_and_withdraw(
-    requests: JoinRequests, post: Post, clock: FakeClock
+async def test_a_labs_admins_are_told_once_a_day_however_many_ask_and_whatever_becomes_of_it(
+    requests: JoinRequests, store: Store, post: Post, clock: FakeClock
 ):
     await requests.ask(NEW, "bio", None)
-    await post.drop()
     for _ in range(2):
-        await requests.withdraw(NEW, "bio")
+        await requests.decide(await actor(store), "bio", NEW.id, role=LabRole.VIEWER)
+        await Labs(store, clock).leave(NEW, "bio")
+        await post.drop()
         await requests.ask(NEW, "bio", "again")
     await requests.ask(EVE, "bio", None)
     assert await post.collect() == {}
-    clock.advance(TOLD_EVERY)
     await requests.withdraw(EVE, "bio")
+    clock.advance(TOLD_EVERY)
     await requests.ask(EVE, "bio", None)
     assert len(await post.collect()) == 2
+
+
+async def test_who_withdraws_asks_again_a_day_later_at_the_earliest(requests: JoinRequests, clock: FakeClock):
+    await requests.ask(NEW, "bio", None)
+    await requests.withdraw(NEW, "bio")
+    assert await requests.of_user(NEW) == await requests.joinable(NEW) == ()
+    with pytest.raises(Forbidden, match=r"You withdrew your request. You may ask again from 2026-01-06 12:00:00 UTC on"):
+        await requests.ask(NEW, "bio", None)
+    clock.advance(ASK_AGAIN_AFTER_WITHDRAWAL)
+    assert [lab.slug for lab in await requests.joinable(NEW)] == ["bio"]
+    await requests.ask(NEW, "bio", None)
 
 
 async def test_a_lab_that_cannot_be_asked_looks_like_one_that_does_not_exist(requests: JoinRequests, store: Store):
@@ -129,7 +145,7 @@ async def test_nobody_asks_twice_or_soon_after_a_denial_or_many_labs_at_once(
     with pytest.raises(Forbidden, match="asked already"):
         await requests.ask(NEW, "bio", None)
     await requests.decide(await actor(store), "bio", NEW.id, role=None)
-    with pytest.raises(Forbidden, match="ask again from 2026-02-04 on"):
+    with pytest.raises(Forbidden, match=r"The lab declined. You may ask again from 2026-02-04 12:00:00 UTC on"):
         await requests.ask(NEW, "bio", None)
     assert [each.open for each, _ in await requests.of_user(NEW)] == [False]
     assert await requests.joinable(NEW) == ()
@@ -146,8 +162,40 @@ async def test_one_can_ask_the_labs_to_which_one_has_no_tie(requests: JoinReques
     assert await requests.joinable(ADA) == ()
     await requests.ask(NEW, "bio", None)
     assert await requests.joinable(NEW) == ()
-    await requests.withdraw(NEW, "bio")
-    assert [lab.slug for lab in await requests.joinable(NEW)] == ["bio"]
+
+
+async def test_who_asks_many_labs_at_once_waits_for_no_more_than_one_may(
+    requests: JoinRequests, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(service, "MOST_OPEN", 2)
+    slugs = [f"lab-{number}" for number in range(4)]
+    await add_all(store, [make_lab(id=f"id_{slug}", slug=slug, accepts_join_requests=True) for slug in slugs])
+    results = await asyncio.gather(*(requests.ask(NEW, slug, None) for slug in slugs), return_exceptions=True)
+    assert [type(result) for result in results].count(Forbidden) == 2
+    assert len(await requests.of_user(NEW)) == 2
+
+
+async def test_a_labs_requests_come_in_pages_the_oldest_first(requests: JoinRequests, store: Store, clock: FakeClock):
+    people = [make_user(id=f"u_{number}") for number in range(5)]
+    asked = [make_join_request(user_id=user.id, created_at=START + n // 2 * DAY) for n, user in enumerate(people)]
+    over = [make_join_request(user_id=NEW.id, denied_at=START), make_join_request(user_id=EVE.id, withdrawn_at=START)]
+    await add_all(store, [*people, *asked, *over])
+    ada, found, after = await actor(store), [], None
+    for size in (2, 2, 1):
+        page = await requests.of_lab(ada, "bio", after=after, limit=2)
+        assert len(page.items) == size
+        found += [user.id for _, user in page.items]
+        after = page.next
+    assert (after, found) == (None, [user.id for user in people])
+    assert await requests.count(ada, "bio") == 5
+    for cursor in (
+        "x",
+        write_cursor("0001-01-01T00:00:00+23:59", "u"),
+        write_cursor("soon", "u"),
+        write_cursor(1, "u"),
+    ):
+        with pytest.raises(InputRefused, match="no page of this list"):
+            await requests.of_lab(ada, "bio", after=cursor)
 
 
 async def test_what_cannot_be_shown_is_not_taken(requests: JoinRequests):
@@ -157,13 +205,19 @@ async def test_what_cannot_be_shown_is_not_taken(requests: JoinRequests):
         assert list(refused.value.errors) == ["message"]
 
 
-async def test_only_what_waits_can_be_withdrawn(requests: JoinRequests, store: Store):
+async def test_only_what_waits_can_be_withdrawn_and_all_else_takes_the_same_statements(
+    requests: JoinRequests, store: Store, statements: list[str]
+):
     await requests.ask(NEW, "bio", None)
     await requests.withdraw(NEW, "bio")
-    assert await requests.of_lab(await actor(store), "bio") == ()
+    assert (await requests.of_lab(await actor(store), "bio")).items == ()
+    taken = set()
     for slug in ("bio", "chem", "unknown"):
+        statements.clear()
         with pytest.raises(NotFound):
             await requests.withdraw(NEW, slug)
+        taken.add(tuple(statements))
+    assert len(taken) == 1
     assert await actions(store) == [AuditAction.JOIN_REQUEST_CREATED, AuditAction.JOIN_REQUEST_WITHDRAWN]
 
 
@@ -222,7 +276,7 @@ async def test_an_end_in_the_past_and_an_archived_lab_leave_the_request_waiting(
     await change_lab(store, status=LabStatus.ARCHIVED)
     with pytest.raises(Forbidden):
         await requests.decide(await actor(store), "bio", NEW.id, role=LabRole.MEMBER)
-    assert len(await requests.of_lab(await actor(store), "bio")) == 1
+    assert await requests.count(await actor(store), "bio") == 1
     await requests.decide(await actor(store), "bio", NEW.id, role=None)
 
 

@@ -1,6 +1,7 @@
 """A lab's members as a table: what would come of it, all of it or nothing, and out and in again."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,12 +9,16 @@ import pytest
 
 from idp.domain.audit import AuditAction
 from idp.domain.lab import LabRole
+from idp.domain.user import UserStatus
 from idp.services.input import InputRefused
-from idp.services.invitations import MOST_OPEN, Invitations
+from idp.services.invitation_room import MOST_MAILED, MOST_MAILED_TO_ONE, MOST_OPEN
+from idp.services.invitations import Invitations
 from idp.services.lab_csv import LabCsv
 from idp.services.lab_import import ImportPlan
+from idp.services.lab_input import LabChanges
+from idp.services.lab_members import NO_ADMIN
 from idp.services.lab_permissions import OPERATOR, Actor, Forbidden
-from idp.services.labs import LabChanges, Labs
+from idp.services.labs import Labs
 from idp.store.errors import Conflict, NotFound
 from idp.store.store import Store
 from tests.support.app import add_all
@@ -127,8 +132,8 @@ REFUSED = {
     "bob@example.org,member": "it has 2 cells, and the first line names 4",
     "BOB@example.org,viewer,,\nbob@example.org,viewer,,": "email: it stands in line 3 already",
     "new@example.org,member,,\nNew@Example.org,member,,": "email: it stands in line 3 already",
-    "admin@example.org,member,,": "The lab would have no admin. Make somebody else one first.",
-    "admin@example.org,admin,,2026-02-01": "The lab would have no admin. Make somebody else one first.",
+    "admin@example.org,member,,": NO_ADMIN,
+    "admin@example.org,admin,,2026-02-01": NO_ADMIN,
 }
 
 
@@ -152,6 +157,29 @@ async def test_an_admin_may_step_back_where_the_same_table_makes_another_one(tab
     assert [(await members(store))[f"u_{name}"][0] for name in ("admin", "carol")] == [LabRole.MEMBER, LabRole.ADMIN]
 
 
+async def test_the_admin_whom_a_table_makes_must_be_able_to_sign_in_and_last_as_long(table: LabCsv, store: Store):
+    head = "email,role,not_before,expires_at\nadmin@example.org,member,,\n"
+    for row, count in (
+        ("carol@example.org,admin,,2027-06-30", 1),
+        ("carol@example.org,admin,2027-06-30,", 1),
+        ("carol@example.org,viewer,,", 1),
+        ("carol@example.org,admin,,", 0),
+    ):
+        faults = (await looked_at(table, f"{head}{row}\n")).faults
+        assert faults == {("line", 2): NO_ADMIN} if count else not faults, row
+    async with store.write() as tx:
+        await tx.users.save(replace(await tx.users.get("u_carol"), status=UserStatus.DISABLED))
+    assert len((await looked_at(table, f"{head}carol@example.org,admin,,\n")).faults) == 1
+    # Who ends sooner goes where another one stays longer, in whichever order they stand.
+    async with store.write() as tx:
+        for name, role, end in (("admin", LabRole.ADMIN, 20), ("bob", LabRole.ADMIN, 10)):
+            held = make_membership(user_id=f"u_{name}", role=role, expires_at=START + end * DAY)
+            await tx.memberships.save(held)
+    for row, refused in (("bob@example.org,member", 0), ("admin@example.org,member", 1)):
+        for text in (f"email,role\n{row}\ncarol@example.org,admin\n", f"email,role\ncarol@example.org,admin\n{row}\n"):
+            assert len((await looked_at(table, text)).faults) == refused, row
+
+
 async def test_columns_of_dates_that_are_not_there_change_none(table: LabCsv, store: Store):
     await done(table, "email,role,expires_at\nbob@example.org,member,2027-06-30\n")
     end = (await members(store))["u_bob"][2]
@@ -162,7 +190,11 @@ async def test_columns_of_dates_that_are_not_there_change_none(table: LabCsv, st
 
 
 async def test_a_lab_invites_no_more_people_than_it_may(table: LabCsv, store: Store, clock: FakeClock):
-    waiting = [make_invitation(id=f"inv_{n}", hash=f"h{n}", email=f"{n}@example.org") for n in range(MOST_OPEN - 1)]
+    earlier = START - 2 * DAY
+    waiting = [
+        make_invitation(id=f"inv_{n}", hash=f"h{n}", email=f"{n}@example.org", created_at=earlier)
+        for n in range(MOST_OPEN - 1)
+    ]
     await add_all(store, waiting)
     text = "email,role\nnew@example.org,member\n7@example.org,viewer\nnewer@example.org,member\n"
     plan = await looked_at(table, text)
@@ -172,6 +204,28 @@ async def test_a_lab_invites_no_more_people_than_it_may(table: LabCsv, store: St
     await done(table, text.rsplit("\n", 2)[0])
     clock.advance(15 * DAY)
     assert [row.outcome for row in (await looked_at(table, text)).rows] == ["invited"] * 3
+
+
+async def test_a_table_mails_no_more_than_single_invitations_would(table: LabCsv, store: Store, clock: FakeClock):
+    sent = [make_invitation(id=f"inv_{n}", hash=f"h{n}", email="a@example.org", revoked_at=START) for n in range(200)]
+    most = MOST_MAILED - MOST_MAILED_TO_ONE - 1
+    others = [replace(each, email=f"{n}@example.org") for n, each in enumerate(sent[:most])]
+    await add_all(store, [*others, *sent[most : most + MOST_MAILED_TO_ONE]])
+    text = "email,role\na@example.org,member\nb@example.org,viewer\nc@example.org,member\n"
+    plan = await looked_at(table, text)
+    assert [row.outcome for row in plan.rows] == ["refused", "invited", "refused"]
+    assert [row.fault and row.fault.partition(". ")[0] for row in plan.rows] == [
+        "The lab has mailed 3 invitations to this address within a day",
+        None,
+        "The lab has mailed 200 invitations within a day",
+    ]
+    with pytest.raises(InputRefused):
+        await done(table, text)
+    assert await rows_of(store, "mails") == []
+    assert [row.outcome for row in (await looked_at(table, text, OPERATOR)).rows] == ["invited"] * 3
+    clock.advance(DAY)
+    await done(table, text)
+    assert len(await rows_of(store, "mails")) == 3
 
 
 async def test_what_is_done_is_what_was_looked_at(table: LabCsv, store: Store):

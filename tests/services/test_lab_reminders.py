@@ -66,6 +66,19 @@ async def test_of_another_end_they_are_told_anew(reminders: LabReminders, store:
     assert "18 February 2026" in (await post.collect())["new@example.org"]
 
 
+async def test_an_end_that_is_moved_a_little_again_and_again_is_told_of_once(
+    reminders: LabReminders, store: Store, clock: FakeClock
+):
+    assert await reminders.run() == 1
+    for later in (timedelta(seconds=1), timedelta(seconds=2), 5 * DAY, -5 * DAY, ENDS_SOON):
+        await change(store, expires_at=END + later)
+        clock.now = max(clock.now, END + later - DAY)
+        assert await reminders.run() == 0
+    await change(store, expires_at=END + ENDS_SOON + timedelta(seconds=1))
+    assert await reminders.run() == 1
+    assert await reminders.run() == 0
+
+
 async def test_of_what_does_not_end_soon_or_does_not_count_now_nobody_is_told(reminders: LabReminders, store: Store):
     for end, begin in ((None, None), (END + DAY, None), (START, None), (END, START + DAY)):
         await change(store, expires_at=end, not_before=begin)

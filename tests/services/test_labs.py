@@ -1,4 +1,5 @@
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -6,8 +7,9 @@ import pytest
 from idp.domain.audit import AuditAction
 from idp.domain.lab import Lab, LabRole, LabStatus
 from idp.services.input import InputRefused
+from idp.services.lab_input import LabChanges, LabInput, MembershipInput
 from idp.services.lab_permissions import OPERATOR, Actor, Forbidden
-from idp.services.labs import LabChanges, LabInput, Labs, MembershipInput
+from idp.services.labs import Labs
 from idp.store.errors import NotFound
 from idp.store.store import Store
 from tests.support.clock import START, FakeClock
@@ -62,6 +64,9 @@ async def test_a_lab_is_created_and_recorded(labs: Labs, store: Store):
         ("accepts_join_requests", "perhaps", "true or false"),
         ("name", None, "it must be text"),
         ("name", " ", "it is empty"),
+        ("name", "é" * 101, "at most 200 bytes"),
+        ("name", "Come to https://bad.example", "must not hold an address"),
+        ("name", "Come to WWW.bad.example", "must not hold an address"),
         ("status", "closed", "active or archived"),
         ("managed_by", "apply", "not known here"),
         ("id", "lab_other", "not known here"),
@@ -72,6 +77,11 @@ def test_a_field_that_is_wrong_is_refused_alike_for_a_new_lab_and_for_a_change(f
         with pytest.raises(InputRefused, match=fault) as refused:
             read()
         assert list(refused.value.errors) == [field]
+
+
+def test_a_name_may_have_two_hundred_bytes_whatever_their_letters():
+    for name in ("x" * 200, "é" * 100, "\U0001f9ea" * 50):
+        assert lab_input(name=name).name == LabChanges.read({"name": name}).name == name
 
 
 async def test_a_change_touches_what_was_given_and_clears_what_is_none(labs: Labs, store: Store, clock: FakeClock):
@@ -177,7 +187,11 @@ async def test_a_user_name_that_is_anothers_id_takes_nobodys_place(labs: Labs, s
     async with store.write() as tx:
         await tx.users.add(make_user(id="u_mallory", email=None, username="u_alice"))
         await tx.memberships.add(make_membership(user_id="u_mallory", role=LabRole.VIEWER))
-    for actor in (ADMIN, OPERATOR):
+        # From where the admin knows her.
+        await tx.labs.add(make_lab(id="lab_chem", slug="chem"))
+        for user_id, role in (("u_admin", LabRole.ADMIN), ("u_alice", LabRole.VIEWER)):
+            await tx.memberships.add(make_membership(lab_id="lab_chem", user_id=user_id, role=role))
+    for actor in (replace(ADMIN, roles={**ADMIN.roles, "lab_chem": LabRole.ADMIN}), OPERATOR):
         assert (await labs.set_member(actor, membership_input(user="u_alice"))).user_id == "u_alice"
         await labs.remove_member(actor, "bio", "u_alice")
         with pytest.raises(NotFound):
@@ -188,7 +202,7 @@ async def test_a_user_name_that_is_anothers_id_takes_nobodys_place(labs: Labs, s
 
 async def test_whoever_belongs_to_a_lab_leaves_it(labs: Labs, store: Store, clock: FakeClock):
     await add_biology(store, "alice", "bob")
-    await labs.set_member(ADMIN, membership_input(user="u_alice"))
+    await labs.set_member(OPERATOR, membership_input(user="u_alice"))
     clock.advance(seconds=1)
     async with store.read() as tx:
         alice, bob = await tx.users.get("u_alice"), await tx.users.get("u_bob")
@@ -296,7 +310,7 @@ async def test_a_page_that_is_none_is_refused(store: Store, labs: Labs, field: s
 
 async def test_a_cursor_of_one_search_serves_no_other(store: Store, labs: Labs):
     await add_biology(store, "alice")
-    await labs.set_member(ADMIN, membership_input(user="u_alice"))
+    await labs.set_member(OPERATOR, membership_input(user="u_alice"))
     page = await labs.members(OPERATOR, "bio", search="a", limit=1)
     assert page.next is not None
     for search in (None, "b"):

@@ -58,7 +58,8 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
             **form,
             "link": text,
             "waiting": [invitation, SimpleNamespace(**{**vars(invitation), "email": None})],
-            "left_out": 1,
+            "first": text,
+            "next": text,
             "past": [(invitation, status) for status in ("accepted", "declined", "revoked", "expired")],
             "errors": {"email": text, "role": text, "ends_at": text, "expires_at": text},
             "values": {"email": text, "role": "member"},
@@ -70,7 +71,8 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
                 {"user_id": text, "label": name, "name": named, "message": message, "since": AT}
                 for named, message in ((name, name), (None, None))
             ],
-            "left_out": 2,
+            "first": text,
+            "next": text,
             "errors": {"role-1": text, "ends_at-2": text},
         },
         "labs/services.html": {
@@ -114,14 +116,15 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
 
 def nothing_optional() -> dict[str, dict[str, Any]]:
     """What each page lacks that has only what it must have."""
-    nobody = {"members": [], "filtered": False, "waiting": 0, "search": "", "role": None, "first": None, "next": None}
+    one_page = {"first": None, "next": None}
+    nobody = {"members": [], "filtered": False, "waiting": 0, "search": "", "role": None, **one_page}
     nothing_known = dict.fromkeys(("description", "homepage", "contact", "role", "until", "standing", "asked_at"))
     absent: dict[str, dict[str, Any]] = {
         "labs/members.html": nobody,
         "labs/member.html": {"removing": True, "errors": {}},
         "labs/profile.html": {**nothing_known, "may_ask": False, "admins": []},
-        "labs/invitations.html": {"link": None, "waiting": [], "left_out": 0, "past": [], "errors": {}, "values": {}},
-        "labs/requests.html": {"accepting": True, "requests": [], "left_out": 0, "errors": {}},
+        "labs/invitations.html": {"link": None, "waiting": [], "past": [], **one_page, "errors": {}, "values": {}},
+        "labs/requests.html": {"accepting": True, "requests": [], **one_page, "errors": {}},
         "labs/services.html": {"services": [], "errors": {}, "values": {}},
         "labs/applications.html": {"applications": [], "errors": {}, "client_id": ""},
         "labs/settings.html": {"may_archive": False, "errors": {}, "values": {}},

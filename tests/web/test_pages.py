@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 
 from idp.domain.lab import LabRole
 from idp.protocol.lab_consent import LabChoice, LabChoices
-from idp.services.invitations import InvitationFault
+from idp.services.opened_invitation import InvitationFault
 from idp.web.pages import Pages, StaticFiles, allow_frames
 from tests.support import lab_pages
 from tests.support.factories import make_lab, make_lab_membership

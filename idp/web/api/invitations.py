@@ -5,14 +5,16 @@ from starlette.responses import Response
 from idp.services.invitations import InvitationInput
 from idp.services.join_requests import DecisionInput
 from idp.web.api import representations as shown
-from idp.web.api.labs import user_id
+from idp.web.api.labs import PageQuery, user_id
 from idp.web.api.operation import Call
 
 
 async def list_invitations(call: Call) -> Response:
-    """List the invitations into a lab, the newest first, with what became of each."""
-    held, now = await call.services["invitations"].of_lab(call.actor, call.slug), call.services["clock"]()
-    return call.answer(shown.Invitations(items=tuple(shown.Invitation.of(each, now=now) for each in held)))
+    """List the invitations into a lab with what became of each: those that wait first, of all the newest first."""
+    query, now = call.query(PageQuery), call.services["clock"]()
+    page = await call.services["invitations"].of_lab(call.actor, call.slug, after=query.after, limit=query.limit)
+    items = tuple(shown.Invitation.of(each, now=now) for each in page.items)
+    return call.page(shown.InvitationPage(items=items, next=page.next), page.next)
 
 
 async def invite(call: Call) -> Response:
@@ -35,8 +37,10 @@ async def revoke_invitation(call: Call) -> Response:
 
 async def list_join_requests(call: Call) -> Response:
     """List the requests to join a lab that wait for a decision, the oldest first."""
-    asked = await call.services["join_requests"].of_lab(call.actor, call.slug)
-    return call.answer(shown.JoinRequests(items=tuple(shown.JoinRequest.of(*each) for each in asked)))
+    query = call.query(PageQuery)
+    page = await call.services["join_requests"].of_lab(call.actor, call.slug, after=query.after, limit=query.limit)
+    items = tuple(shown.JoinRequest.of(*each) for each in page.items)
+    return call.page(shown.JoinRequestPage(items=items, next=page.next), page.next)
 
 
 async def decide_join_request(call: Call) -> Response:

@@ -7,19 +7,24 @@ from starlette.responses import Response
 
 from idp.domain.lab import LabMember, LabRole
 from idp.services.input import Input
-from idp.services.labs import LabChanges, LabInput, MembershipInput
+from idp.services.lab_input import LabChanges, LabInput, MembershipInput
 from idp.services.paging import LONGEST_PAGE
 from idp.store.errors import NotFound
 from idp.web.api import representations as shown
 from idp.web.api.operation import API, Call
 
 
-class LabQuery(Input):
+class PageQuery(Input):
+    """Which part of a list to return."""
+
+    after: str | None = None
+    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE)] = 50
+
+
+class LabQuery(PageQuery):
     """Which labs to list."""
 
     search: str | None = None
-    after: str | None = None
-    limit: Annotated[int, Field(ge=1, le=LONGEST_PAGE)] = 50
 
 
 class MemberQuery(LabQuery):

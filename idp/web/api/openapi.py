@@ -41,7 +41,7 @@ _PATH_PARAMETERS = {
 }
 # What a member or parameter means, by its name; where the meaning differs, by the model’s name before it.
 _MEANINGS: dict[str, str] = {
-    "slug": "Short name: lower-case letters, digits and single hyphens between them, 39 at most. It never changes.",
+    "slug": "Short name: at most 39 lower-case letters and digits, with single hyphens between them. It never changes.",
     "id": "Identifier; it never changes and is never used again.",
     "User.id": "The account’s id.",
     "name": "Name for people to read.",

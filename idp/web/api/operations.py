@@ -11,7 +11,7 @@ from idp.protocol.scope import LAB_API_SCOPES
 from idp.services.invitations import InvitationInput
 from idp.services.join_requests import DecisionInput
 from idp.services.lab_grants import LabGrantInput
-from idp.services.labs import LabChanges, LabInput, MembershipInput
+from idp.services.lab_input import LabChanges, LabInput, MembershipInput
 from idp.web.api import invitations, lab_grants, labs, openapi
 from idp.web.api import representations as shown
 from idp.web.api.operation import Operation, routes
@@ -80,7 +80,8 @@ OPERATIONS = (
         "/labs/{slug}/invitations",
         invitations.list_invitations,
         READ,
-        answers={200: shown.Invitations},
+        query=labs.PageQuery,
+        answers={200: shown.InvitationPage},
     ),
     Operation(
         "POST",
@@ -105,7 +106,8 @@ OPERATIONS = (
         "/labs/{slug}/join-requests",
         invitations.list_join_requests,
         READ,
-        answers={200: shown.JoinRequests},
+        query=labs.PageQuery,
+        answers={200: shown.JoinRequestPage},
     ),
     Operation(
         "POST",

@@ -163,16 +163,18 @@ class MemberPage(Shown):
     next: str | None
 
 
-class Invitations(Shown):
-    """The invitations into a lab, the newest first."""
+class InvitationPage(Shown):
+    """A part of the invitations into a lab; `next` is the `after` of the part that follows, null at the end."""
 
     items: tuple[Invitation, ...]
+    next: str | None
 
 
-class JoinRequests(Shown):
-    """The requests that wait for a decision, the oldest first."""
+class JoinRequestPage(Shown):
+    """A part of the requests that wait; `next` is the `after` of the part that follows, null at the end."""
 
     items: tuple[JoinRequest, ...]
+    next: str | None
 
 
 class ServiceGrants(Shown):

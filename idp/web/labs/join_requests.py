@@ -9,12 +9,12 @@ from idp.services.input import InputRefused
 from idp.services.join_requests import DecisionInput
 from idp.services.lab_permissions import Forbidden
 from idp.store.errors import NotFound
-from idp.web.labs.visit import Visit, faults, lab_page
+from idp.web.forms import read_query
+from idp.web.labs.visit import Visit, faults, lab_page, pages_of
 
 _ACCEPTED = "Done. They belong to the lab now, and are told so by mail."
 _DENIED = "Done. They are told so by mail."
-# Those who have waited longest; the others move up as decisions are taken, and the page stays small.
-_MOST_SHOWN = 50
+_NO_SUCH_PAGE = "There is no such page of this list."
 _GONE = "That request does not wait any more: it was withdrawn, or somebody else decided."
 
 
@@ -23,7 +23,10 @@ async def join_requests(visit: Visit) -> Response:
     """List the requests, and take a decision."""
     lab, form = await visit.managed(), visit.form
     if form is None:
-        return await _show(visit, lab)
+        try:
+            return await _show(visit, lab, after=read_query(visit.request).get("after"))
+        except InputRefused:
+            return await _show(visit, lab, error=_NO_SUCH_PAGE, status=422)
     user_id, accepted = form.get("user") or "", form.get("decision") == "accept"
     try:
         given = DecisionInput.read(
@@ -45,11 +48,17 @@ async def join_requests(visit: Visit) -> Response:
 
 
 async def _show(
-    visit: Visit, lab: Lab, *, of: str | None = None, errors: dict[str, str] | None = None, **more: Any
+    visit: Visit,
+    lab: Lab,
+    *,
+    after: str | None = None,
+    of: str | None = None,
+    errors: dict[str, str] | None = None,
+    **more: Any,
 ) -> Response:
-    waiting = await visit.services["join_requests"].of_lab(visit.actor, lab.slug)
+    page = await visit.services["join_requests"].of_lab(visit.actor, lab.slug, after=after)
     # Each request has a form of its own, with a number behind the names of its fields.
-    number = next((number for number, (_, user) in enumerate(waiting, 1) if user.id == of), 0)
+    number = next((number for number, (_, user) in enumerate(page.items, 1) if user.id == of), 0)
     return await visit.show(
         "labs/requests.html",
         lab,
@@ -62,9 +71,9 @@ async def _show(
                 "message": request.message,
                 "since": request.created_at,
             }
-            for request, user in waiting[:_MOST_SHOWN]
+            for request, user in page.items
         ],
-        left_out=len(waiting[_MOST_SHOWN:]),
+        **pages_of(f"/labs/{lab.slug}/requests", after=after, following=page.next),
         errors={f"{name}-{number}" if name and number else "": text for name, text in (errors or {}).items()},
         **more,
     )

@@ -11,7 +11,7 @@ from idp.store.errors import NotFound
 from idp.web.application import host_of
 from idp.web.labs.visit import Visit, faults, lab_page
 
-_ALLOWED = "Done. It can ask people for this lab; each of them still decides what it is told."
+_ALLOWED = "Done. The list says how it learns who belongs to the lab."
 _DISALLOWED = "Done. It is not told of this lab any more."
 _GONE = "That was taken back in the meantime."
 _UNKNOWN = "There is no such application."
@@ -54,6 +54,7 @@ async def _show(
                 "name": each.client.client_name,
                 "logo": logos.get(each.client.client_id),
                 "host": next(map(host_of, each.client.redirect_uris), None),
+                "asks": _whom_it_asks(each.client),
                 "named": each.named,
             }
             for each in found

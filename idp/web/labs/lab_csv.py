@@ -24,6 +24,11 @@ _MOST_SHOWN = 100
 async def import_members(visit: Visit) -> Response:
     """Take a file, show what it would do, and do exactly that once it is confirmed."""
     lab, form = await visit.managed(), visit.form
+    if visit.too_large:
+        response = await _show(visit, lab, errors={"content": _TOO_MUCH}, status=413)
+        # What is left of it is not read.
+        response.headers["Connection"] = "close"
+        return response
     if form is None:
         return await _show(visit, lab)
     content = form.get("content") or ""

@@ -3,20 +3,19 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from idp.domain.lab import Lab, LabMember, LabRole
 from idp.services.input import InputRefused
+from idp.services.lab_input import MembershipInput
 from idp.services.lab_permissions import Forbidden
-from idp.services.labs import MembershipInput
 from idp.services.paging import Page
 from idp.store.columns import storable
 from idp.store.errors import NotFound
 from idp.web.forms import read_query
 from idp.web.labs.profile import show_profile
-from idp.web.labs.visit import Visit, faults, lab_page, standing
+from idp.web.labs.visit import Visit, faults, lab_page, pages_of, standing
 
 _NO_SUCH_PAGE = "There is no such page of this list, or nothing can be called what you search for."
 _SAVED = "Saved. What applications are told follows from it at once."
@@ -40,7 +39,6 @@ async def _list(visit: Visit, lab: Lab) -> Response:
     query, labs = read_query(visit.request), visit.services["labs"]
     search, after = (query.get("q") or "").strip(), query.get("after")
     role = next((role for role in LabRole if role == query.get("role")), None)
-    waiting = await visit.services["join_requests"].of_lab(visit.actor, lab.slug) if visit.actor.manages(lab) else ()
     page: Page[LabMember] = Page((), None)
     error = None
     try:
@@ -48,21 +46,29 @@ async def _list(visit: Visit, lab: Lab) -> Response:
     except InputRefused:
         error = _NO_SUCH_PAGE
     filters = {name: value for name, value in (("q", search), ("role", role)) if value}
-    path, now = f"/labs/{lab.slug}", visit.services["clock"]()
+    count, waiting = (None, 0) if filters or after else await _counts(visit, lab)
+    now = visit.services["clock"]()
     return await visit.show(
         "labs/members.html",
         lab,
         members=[_row(member, now=now) for member in page.items],
-        count=await labs.count_members(visit.actor, lab.slug),
-        waiting=len(waiting),
+        count=count,
+        waiting=waiting,
         search=search,
         role=role,
         filtered=bool(filters),
-        first=f"{path}?{urlencode(filters)}" if after else None,
-        next=None if page.next is None else f"{path}?{urlencode({**filters, 'after': page.next})}",
+        **pages_of(f"/labs/{lab.slug}", after=after, following=page.next, **filters),
         error=error,
         status=200 if error is None else 422,
     )
+
+
+async def _counts(visit: Visit, lab: Lab) -> tuple[int, int]:
+    """Return how many belong to the lab and ask to join; for the first page alone, since both grow with the lab."""
+    members = await visit.services["labs"].count_members(visit.actor, lab.slug)
+    if not visit.actor.manages(lab):
+        return members, 0
+    return members, await visit.services["join_requests"].count(visit.actor, lab.slug)
 
 
 def _row(member: LabMember, *, now: datetime) -> dict[str, Any]:

@@ -56,6 +56,8 @@ async def show_profile(
         standing=None if membership is None else standing(membership, now=now),
         admins=[_person(admin) for admin in await services["labs"].admins(visit.actor, lab.slug)] if belongs else [],
         asked_at=asked.created_at if asked is not None and asked.open else None,
+        declined=asked is not None and asked.denied_at is not None,
+        again_at=None if asked is None else asked.repeatable_at,
         may_ask=await _may_ask(visit),
         errors=errors or {},
         message=message or "",

@@ -8,8 +8,8 @@ from starlette.responses import Response
 from idp.domain.lab import Lab, LabStatus
 from idp.protocol.parameters import Parameters
 from idp.services.input import InputRefused
+from idp.services.lab_input import LabChanges
 from idp.services.lab_permissions import Forbidden
-from idp.services.labs import LabChanges
 from idp.web.labs.visit import Visit, faults, lab_page
 
 _SAVED = "Saved."

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -35,6 +36,7 @@ class Visit:
 
     `form` is what they sent, if it came from our page; `file` what they sent along. `stale` says that it came from a
     page that was opened before somebody signed in or out: it is not to be acted upon, the page is shown anew.
+    `too_large` says that an upload was larger than this server accepts, and was not read.
     """
 
     request: Request[Services]
@@ -44,6 +46,7 @@ class Visit:
     form: Parameters | None = None
     file: bytes = b""
     stale: bool = False
+    too_large: bool = False
 
     @property
     def services(self) -> Services:
@@ -124,12 +127,20 @@ def lab_page(handler: LabHandler) -> Handler:
 
 def lab_upload_page(handler: LabHandler) -> Handler:
     """Do the same for a page whose form may bring a file along."""
-    return _visited(handler, read_upload)
+    return _visited(handler, _read_upload)
 
 
 def faults(refused: InputRefused, *fields: str) -> dict[str, str]:
     """Return what is wrong by the form's fields; what belongs to none of them stands for the whole form."""
     return {name if name in fields else "": message for name, message in refused.errors.items()}
+
+
+def pages_of(path: str, *, after: str | None, following: str | None, **filters: str) -> dict[str, Any]:
+    """Return where a list's first page is, if that is another one, and the page that follows."""
+    return {
+        "first": f"{path}?{urlencode(filters)}".rstrip("?") if after else None,
+        "next": None if following is None else f"{path}?{urlencode({**filters, 'after': following})}",
+    }
 
 
 def standing(membership: Membership, *, now: datetime) -> str | None:
@@ -142,7 +153,10 @@ def standing(membership: Membership, *, now: datetime) -> str | None:
     return "ends soon" if ends_soon else None
 
 
-def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[tuple[Parameters, bytes]]]) -> Handler:
+_Sent = tuple[Parameters | None, bytes]
+
+
+def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[_Sent]]) -> Handler:
     @page
     @wraps(handler)
     async def visited(request: Request[Services]) -> Response:
@@ -150,9 +164,11 @@ def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[tuple
         accounts = await find_accounts(request)
         if accounts.active is None:
             return redirect(sign_in_path(request.scope["path"]))
-        form, file, stale = None, b"", False
+        form, file, stale, too_large = None, b"", False, False
         if request.method == "POST":
             form, file = await read(request)
+            too_large = form is None
+        if form is not None:
             form.check_single()
             try:
                 state["cookies"].check_form(request, form.get("csrf"), accounts.active)
@@ -167,6 +183,7 @@ def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[tuple
             form=form,
             file=file,
             stale=stale,
+            too_large=too_large,
         )
         try:
             if not is_lab_slug(visit.slug):
@@ -180,5 +197,15 @@ def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[tuple
     return visited
 
 
-async def _read_form(request: Request[Any]) -> tuple[Parameters, bytes]:
+async def _read_form(request: Request[Any]) -> _Sent:
     return await read_form(request), b""
+
+
+async def _read_upload(request: Request[Any]) -> _Sent:
+    try:
+        return await read_upload(request)
+    except HTTPException as refused:
+        # Whoever chose a large file is told on the page where they can choose another one.
+        if refused.status_code != 413:
+            raise
+        return None, b""
