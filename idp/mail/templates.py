@@ -85,6 +85,8 @@ class MailTemplates:
 
 def _harmless(name: str, value: object) -> object:
     """A text without what is invisible or turns the text around; only a person's message has several lines."""
+    if isinstance(value, list):
+        return [{key: _harmless(key, each) for key, each in row.items()} for row in value]
     if not isinstance(value, str):
         return value
     lines = value.splitlines() if name == "message" else [value]

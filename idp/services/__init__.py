@@ -8,7 +8,7 @@ clients, which prove themselves to `client_authentication`; `client_keys` are re
 for `subjects` and `resources`. `userinfo`, `introspection`, `revocation` and `logout` are the other endpoints, and
 `backchannel_logout` tells applications of each end. `registration` lets clients register themselves, where an
 `initial_access_token` or nothing is asked for, within a `rate_limit` for `networks`. `applications` are those that
-somebody uses, `logos` their pictures. `accounts`, `labs`, `client_input` (of `client_fields`), `apply` (of `apply_file`
-and `apply_plan`) and `export` administer; `setup` makes the first super_admin; `audit` builds events; `refusals` keeps
-why something was refused; `jobs` runs `sweep`, which deletes what has expired.
+somebody uses, `logos` their pictures. `accounts`, `labs`, `client_input` (of `client_fields`), `apply` (of
+`apply_file`, `apply_plan` and `apply_advice`) and `export` administer; `setup` makes the first super_admin; `audit`
+builds events; `refusals` keeps why something was refused; `jobs` runs `sweep`, which deletes what has expired.
 """

@@ -18,6 +18,7 @@ from idp.services.apply_file import ApplyFile, ApplyRefused, Entry
 from idp.services.apply_plan import ACTOR, Change, ChangeKind, Plan, State, Step
 from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
+from idp.services.lab_members import close_invitations
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
 
@@ -116,6 +117,9 @@ class Apply:
         if isinstance(step.after, Membership):
             # Whoever asked for it need not wait for an answer any more.
             await tx.join_requests.delete(step.after.lab_id, step.after.user_id)
+        membership = step.after or step.before
+        if isinstance(membership, Membership):
+            await close_invitations(tx, membership, actor=ACTOR, now=now)
         if step.entry is not None:
             key = _entry_key(step.entry)
             if key not in hashes:

@@ -132,6 +132,17 @@ class LabGrants:
             event = audit_event(AuditAction.LAB_GRANT_DELETED, actor=actor.id, target=client_id, now=now, lab=lab.id)
             await tx.audit_events.add(event)
 
+    async def find(self, actor: Actor, slug: str, client_id: str) -> tuple[LabGrant, Client]:
+        """Return what the lab gives to a service, what has ended included.
+
+        Raises:
+            NotFound: there is no such lab for the actor, or it gave this service nothing.
+            Forbidden: the actor does not look after the lab.
+        """
+        async with self._store.read() as tx:
+            lab = await managed_lab(tx, actor, slug)
+            return await tx.lab_grants.get(client_id, lab.id), await tx.clients.get(client_id)
+
     async def of_lab(self, actor: Actor, slug: str) -> tuple[tuple[LabGrant, Client], ...]:
         """Return what the lab gives to which services, what has ended included, in the order of their names.
 

@@ -99,7 +99,7 @@ async def write_membership(
         present = await tx.memberships.lock(after.lab_id, after.user_id)
         await tx.memberships.save(replace(after, reminded_of=present.reminded_of))
     await tx.join_requests.delete(after.lab_id, after.user_id)
-    await _close_invitations(tx, after, actor=actor, now=now)
+    await close_invitations(tx, after, actor=actor, now=now)
     action = AuditAction.MEMBERSHIP_CREATED if before is None else AuditAction.MEMBERSHIP_UPDATED
     was: dict[str, Any] = {} if before is None else {"before": _described(before)}
     event = audit_event(
@@ -118,7 +118,7 @@ async def end_membership(
 ) -> None:
     """Delete a membership, and record what it was; no mail from before lets its user in again."""
     await tx.memberships.delete(membership.lab_id, membership.user_id)
-    await _close_invitations(tx, membership, actor=actor, now=now)
+    await close_invitations(tx, membership, actor=actor, now=now)
     event = audit_event(
         action, actor=actor, target=membership.user_id, now=now, lab=membership.lab_id, **_described(membership)
     )
@@ -139,7 +139,7 @@ async def revoke_invitation(tx: Transaction, invitation: Invitation, *, actor: s
     await tx.audit_events.add(event)
 
 
-async def _close_invitations(tx: Transaction, membership: Membership, *, actor: str, now: datetime) -> None:
+async def close_invitations(tx: Transaction, membership: Membership, *, actor: str, now: datetime) -> None:
     """Take back what waits for a member's address in their lab."""
     for invitation in await tx.invitations.open_for_user(membership.user_id, lab_id=membership.lab_id, now=now):
         await revoke_invitation(tx, invitation, actor=actor, now=now)

@@ -1,17 +1,19 @@
-"""Reminders of memberships that end soon: a mail to the member and to each admin of the lab, once for each end."""
+"""Reminders of memberships that end soon: a mail to the member, and one of all of them to each admin of the lab."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
+from urllib.parse import quote
 
 from idp.domain.clock import Clock
-from idp.domain.lab import LabMembership
+from idp.domain.lab import Lab, LabMember
 from idp.domain.mail import MailPurpose
-from idp.domain.user import User
 from idp.services.mail import Outbox
+from idp.store.errors import NotFound
 from idp.store.store import Store, Transaction
 
 ENDS_SOON = timedelta(days=14)
-# Mails are rendered within the transaction, which on SQLite holds the only writer.
-BATCH = 20
+# Of one lab at once: mails are rendered within the transaction, which on SQLite holds the only writer.
+BATCH = 100
 
 
 class LabReminders:
@@ -25,27 +27,61 @@ class LabReminders:
 
     async def run(self) -> int:
         """Remind of every membership that ends soon and return of how many; one turn of the job."""
+        now = self._clock()
+        async with self._store.read() as tx:
+            lab_ids = await tx.memberships.labs_with_ending(now=now, until=now + ENDS_SOON)
         total = 0
-        while True:
-            async with self._store.write() as tx:
-                now = self._clock()
-                ending = await tx.memberships.claim_ending(now=now, until=now + ENDS_SOON, limit=BATCH)
-                for held, member in ending:
-                    await self._remind(tx, held, member, now=now)
-            total += len(ending)
-            if len(ending) < BATCH:
-                break
+        for lab_id in lab_ids:
+            while told := await self._remind(lab_id):
+                total += told
+                if told < BATCH:
+                    break
         if total:
             self._outbox.wake()
         return total
 
-    async def _remind(self, tx: Transaction, held: LabMembership, member: User, *, now: datetime) -> None:
-        lab, membership = held.lab, held.membership
-        told = {"lab_name": lab.name, "ends_at": membership.expires_at}
-        if member.email is not None:
-            context = {**told, "role": str(membership.role), "url": f"{self._issuer}/account/labs"}
-            await self._outbox.put(tx, to=member.email, purpose=MailPurpose.MEMBERSHIP_ENDS, context=context, now=now)
-        context = {**told, "member": member.name or member.label, "url": f"{self._issuer}/labs/{lab.slug}"}
-        for admin in await tx.memberships.admins_to_mail(lab.id, now=now):
-            if admin != member.email:
-                await self._outbox.put(tx, to=admin, purpose=MailPurpose.LAB_MEMBERSHIP_ENDS, context=context, now=now)
+    async def _remind(self, lab_id: str) -> int:
+        """Remind of what ends in a lab, and return of how many memberships."""
+        async with self._store.write() as tx:
+            now = self._clock()
+            try:
+                lab = await tx.labs.lock(lab_id)
+            except NotFound:
+                # Deleted meanwhile.
+                return 0
+            ending = await tx.memberships.claim_ending(lab_id, now=now, until=now + ENDS_SOON, limit=BATCH)
+            for member in ending:
+                await self._tell_member(tx, lab, member, now=now)
+            for admin in await tx.memberships.admins_to_mail(lab_id, now=now) if ending else ():
+                # Of their own end admins are told as everybody is.
+                others = [member for member in ending if member.user.email != admin]
+                if others:
+                    await self._tell_admin(tx, lab, admin, others, now=now)
+        return len(ending)
+
+    async def _tell_member(self, tx: Transaction, lab: Lab, member: LabMember, *, now: datetime) -> None:
+        if member.user.email is None:
+            return
+        context = {
+            "lab_name": lab.name,
+            "ends_at": member.membership.expires_at,
+            "role": str(member.membership.role),
+            "url": f"{self._issuer}/account/labs",
+        }
+        await self._outbox.put(tx, to=member.user.email, purpose=MailPurpose.MEMBERSHIP_ENDS, context=context, now=now)
+
+    async def _tell_admin(
+        self, tx: Transaction, lab: Lab, admin: str, ending: Sequence[LabMember], *, now: datetime
+    ) -> None:
+        page = f"{self._issuer}/labs/{lab.slug}"
+        context = {
+            "lab_name": lab.name,
+            "members": [{"member": _called(each), "ends_at": each.membership.expires_at} for each in ending],
+            "url": page if len(ending) > 1 else f"{page}/members/{quote(ending[0].user.id, safe='')}",
+        }
+        await self._outbox.put(tx, to=admin, purpose=MailPurpose.LAB_MEMBERSHIP_ENDS, context=context, now=now)
+
+
+def _called(member: LabMember) -> str:
+    user = member.user
+    return user.label if user.name is None else f"{user.name} ({user.label})"

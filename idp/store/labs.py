@@ -22,8 +22,8 @@ from sqlalchemy import (
     select,
 )
 
-from idp.domain.lab import Lab, LabMembership, LabRole, LabStatus, ManagedBy, Membership
-from idp.domain.user import User, UserStatus
+from idp.domain.lab import Lab, LabMember, LabMembership, LabRole, LabStatus, ManagedBy, Membership
+from idp.domain.user import UserStatus
 from idp.store.columns import Instant, OneOf, any_of, many, metadata
 from idp.store.mapping import Mapping
 from idp.store.repository import Repository, columns_of
@@ -155,26 +155,36 @@ class Memberships(Repository[Membership]):
         query = query.where(users.c.email.is_not(None), users.c.status == UserStatus.ACTIVE).order_by(users.c.email)
         return list((await self.connection.execute(query)).scalars())
 
-    async def claim_ending(self, *, now: datetime, until: datetime, limit: int) -> Sequence[tuple[LabMembership, User]]:
+    async def labs_with_ending(self, *, now: datetime, until: datetime) -> Sequence[str]:
+        """Return the ids of the labs that have memberships such as `claim_ending` takes."""
+        query = select(memberships.c.lab_id).distinct().select_from(memberships).join(labs).join(users)
+        query = query.where(*_ending(now=now, until=until)).order_by(memberships.c.lab_id)
+        return list((await self.connection.execute(query)).scalars())
+
+    async def claim_ending(self, lab_id: str, *, now: datetime, until: datetime, limit: int) -> Sequence[LabMember]:
         """Take memberships that count now and end by a time, of which nobody was told; they are told of from now.
 
         One that was told of counts again once it was prolonged by more than the time from now until then: however often
-        its end is moved, that takes the same time. On PostgreSQL other nodes skip what is taken.
+        its end is moved, that takes the same time. Whoever holds the lab meanwhile is alone with what is taken.
         """
-        told, ends = memberships.c.reminded_of, memberships.c.expires_at
-        prolonged = extract("epoch", ends) - extract("epoch", told) > int((until - now).total_seconds())
-        untold = or_(told.is_(None), prolonged)
-        query = select(*columns_of(LABS, MEMBERSHIPS, USERS)).select_from(memberships).join(labs).join(users)
-        query = query.where(*counting(now), memberships.c.expires_at <= until, untold)
-        query = query.where(labs.c.status == LabStatus.ACTIVE, users.c.status == UserStatus.ACTIVE)
-        query = query.order_by(memberships.c.expires_at, memberships.c.lab_id, memberships.c.user_id).limit(limit)
-        locked = query.with_for_update(of=memberships, key_share=True, skip_locked=True)
-        width = len(LABS.columns) + len(MEMBERSHIPS.columns)
-        rows = (await self.connection.execute(locked)).all()
-        ending = [(lab_membership(row[:width]), USERS.from_row(row[width:])) for row in rows]
-        for held, _ in ending:
-            await self.save(replace(held.membership, reminded_of=held.membership.expires_at))
+        query = select(*columns_of(USERS, MEMBERSHIPS)).select_from(memberships).join(labs).join(users)
+        query = query.where(memberships.c.lab_id == lab_id, *_ending(now=now, until=until))
+        query = query.order_by(memberships.c.expires_at, memberships.c.user_id).limit(limit)
+        width = len(USERS.columns)
+        rows = (await self.connection.execute(query.with_for_update(of=memberships, key_share=True))).all()
+        ending = [
+            LabMember(user=USERS.from_row(row[:width]), membership=MEMBERSHIPS.from_row(row[width:])) for row in rows
+        ]
+        for member in ending:
+            await self.save(replace(member.membership, reminded_of=member.membership.expires_at))
         return ending
+
+
+def _ending(*, now: datetime, until: datetime) -> Sequence[ColumnElement[bool]]:
+    told, ends = memberships.c.reminded_of, memberships.c.expires_at
+    prolonged = extract("epoch", ends) - extract("epoch", told) > int((until - now).total_seconds())
+    taking_part = (labs.c.status == LabStatus.ACTIVE, users.c.status == UserStatus.ACTIVE)
+    return *counting(now), ends <= until, or_(told.is_(None), prolonged), *taking_part
 
 
 def counting(now: datetime) -> Sequence[ColumnElement[bool]]:

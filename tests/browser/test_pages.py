@@ -12,6 +12,7 @@ from tests.support.server import ADMIN
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+LAB_PAGES = ("", "/invitations", "/requests", "/services", "/applications", "/settings", "/import")
 MOST_BYTES = 100_000
 MOST_REQUESTS = 5
 
@@ -64,6 +65,9 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     await page.goto(f"{issuer}/login")
     await fill_in_login(page, ADMIN)
     await expect(page.get_by_text("Signed in as")).to_be_visible()
+    for path in ("/account/labs", *(f"/labs/bio{part}" for part in LAB_PAGES)):
+        await page.goto(issuer + path)
+        yield path
     query = {"client_id": "demo", "redirect_uri": f"{world.demo_url}/elsewhere?with=a&query=of&some=length"}
     await page.goto(f"{issuer}/authorize?{urlencode(query)}")
     yield "error"
@@ -86,7 +90,7 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
         if await is_wider_than_the_window(page):
             faults.append(f"{name} is wider than {width} px")
     assert not faults
-    assert len(seen) == 16
+    assert len(seen) == 17 + len(LAB_PAGES)
 
 
 async def test_both_colour_schemes_are_there(world: World, new_context: NewContext) -> None:

@@ -344,6 +344,26 @@ async def test_an_invitation_is_taken_back_in_its_own_lab_only(app: App, alice: 
         }
 
 
+async def test_what_does_not_fit_on_a_page_follows_on_the_next_ones(app: App, alice: Browser) -> None:
+    people = [make_user(id=f"u_{n}", email=f"{n}@example.org") for n in range(51)]
+    waits = [make_invitation(id=f"inv_{n}", hash=f"h{n}", email=f"{n}@example.org") for n in range(51)]
+    past = make_invitation(id="inv_past", hash="h", email="past@example.org", revoked_at=START)
+    asked = [make_join_request(user_id=user.id) for user in people]
+    await add_all(app.store, [*people, *waits, past, *asked])
+    assert "51 people ask to join." in (await alice.get(BIO)).text
+    for path, first, second in (("/invitations", "49@example.org", "past@example.org"), ("/requests", "u_0", "u_9")):
+        page = await alice.get(f"{BIO}{path}")
+        (following,) = re.findall(r'<a class="button" href="([^"]*)">Next', page.text)
+        end = await alice.get(unescape(following))
+        assert (first in page.text, second in page.text) == (True, False), path
+        assert (second in end.text, f'href="{BIO}{path}">First page' in end.text, ">Next<" in end.text) == (
+            True,
+            True,
+            False,
+        )
+        assert (await alice.http.get(f"{BIO}{path}", params={"after": "x"})).status_code == 422
+
+
 # ── Requests to join ────────────────────────────────────────────────────────────────────────────────────────────────
 async def test_a_stranger_asks_and_an_admin_takes_them_in_for_a_time(app: App, alice: Browser) -> None:
     await app.change("labs", ["lab_bio"], accepts_join_requests=True, description=EVIL, homepage="https://bio.example")
@@ -379,9 +399,9 @@ async def test_a_request_is_withdrawn_or_declined_and_nobody_else_is_decided_on(
     carol = await signed_in(app, CAROL)
     asked = await carol.submit(await carol.get(BIO), message="")
     page = await alice.get(f"{BIO}/requests")
-    assert "Ask to join" in (await carol.submit(asked, withdraw="yes")).text
+    assert "You do not ask to join any more" in (await carol.submit(asked, withdraw="yes")).text
     assert (await alice.post(page, decision="accept")).status_code == 409
-    await carol.submit(await carol.get(BIO), message="")
+    await app.change("join_requests", ["lab_bio", "u_carol"], withdrawn_at=None)
     await add_all(app.store, [make_join_request(lab_id="lab_chem", user_id="u_dora")])
     assert (await alice.post(page, decision="accept", user="u_dora")).status_code == 409
     assert "told so by mail" in (await alice.submit(page, decision="deny")).text
@@ -567,7 +587,10 @@ async def test_what_is_no_such_table_is_refused_plainly(alice: Browser) -> None:
 
 async def test_an_upload_is_bounded_and_of_one_kind(app: App, alice: Browser) -> None:
     page = await alice.get(f"{BIO}/import")
-    assert (await send(alice, page, b"x" * 70_000)).status_code == 413
+    too_large = await send(alice, page, b"x" * 70_000)
+    assert (too_large.status_code, too_large.headers["connection"]) == (413, "close")
+    assert "more than can be confirmed at once" in texts(too_large)
+    assert form_of(too_large, "file").action == f"{BIO}/import"
     assert (await alice.post(page, content=TABLE)).status_code == 400
     assert (await send(alice, page, TABLE.encode(), csrf="x")).status_code == 403
     for content_type, body in (

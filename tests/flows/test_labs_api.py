@@ -258,11 +258,18 @@ async def test_people_are_invited_and_asked_in(api: LabsApi) -> None:
         "expires_at": "2026-01-19T12:00:00Z",
         "ends_at": "2026-06-30T23:59:59Z",
     }
-    assert (await api.send("GET", f"{BIO}/invitations", alice)).json() == {"items": [invitation]}
+    assert (await api.send("GET", f"{BIO}/invitations", alice)).json() == {"items": [invitation], "next": None}
+    link = (await api.send("POST", f"{BIO}/invitations", alice, {})).json()["id"]
+    first = await api.send("GET", f"{BIO}/invitations?limit=1", alice)
+    rest = await api.send("GET", f"{BIO}/invitations?limit=1&after={first.json()['next']}", alice)
+    assert first.links["next"]["url"].endswith(f"after={first.json()['next']}")
+    assert {each["id"] for part in (first, rest) for each in part.json()["items"]} == {invitation["id"], link}
+    assert (rest.json()["next"], rest.links) == (None, {})
+    assert (await api.send("DELETE", f"{BIO}/invitations/{link}", alice)).status_code == 204
     assert (await api.send("DELETE", f"{BIO}/invitations/{invitation['id']}", alice)).status_code == 204
     revoked = (await api.send("GET", f"{BIO}/invitations", alice)).json()["items"]
-    assert revoked == [{**invitation, "status": "revoked"}]
-    asked = (await api.send("GET", f"{BIO}/join-requests", alice)).json()["items"]
+    assert {**invitation, "status": "revoked"} in revoked
+    asked = (await api.send("GET", f"{BIO}/join-requests?limit=1", alice)).json()["items"]
     assert [(each["user"]["id"], each["message"]) for each in asked] == [("u_fred", "Let me in.")]
     decided = await api.send("POST", f"{BIO}/join-requests/u_fred", alice, {"role": "viewer"})
     assert decided.status_code == 204

@@ -27,13 +27,21 @@ CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
         "ends_at": AT,
     },
     MailPurpose.MEMBERSHIP_ENDS: {"lab_name": "Biology", "role": LabRole.VIEWER, "ends_at": AT, "url": URL},
-    MailPurpose.LAB_MEMBERSHIP_ENDS: {"lab_name": "Biology", "member": "Ada", "ends_at": AT, "url": URL},
+    MailPurpose.LAB_MEMBERSHIP_ENDS: {
+        "lab_name": "Biology",
+        "members": [{"member": "Ada", "ends_at": AT}, {"member": "Bea", "ends_at": AT}],
+        "url": URL,
+    },
     MailPurpose.JOIN_REQUEST: {"lab_name": "Biology", "person": "Ada", "message": "Hi,\nlet me in.", "url": URL},
     MailPurpose.JOIN_REQUEST_DECIDED: {"lab_name": "Biology", "accepted": True, "url": URL},
 }
 VARIANTS = [
     *CONTEXTS.items(),
     (MailPurpose.INVITATION, {**CONTEXTS[MailPurpose.INVITATION], "ends_at": None}),
+    (
+        MailPurpose.LAB_MEMBERSHIP_ENDS,
+        {**CONTEXTS[MailPurpose.LAB_MEMBERSHIP_ENDS], "members": [{"member": "Ada", "ends_at": AT}]},
+    ),
     (MailPurpose.JOIN_REQUEST, {**CONTEXTS[MailPurpose.JOIN_REQUEST], "message": None}),
     (MailPurpose.JOIN_REQUEST_DECIDED, {**CONTEXTS[MailPurpose.JOIN_REQUEST_DECIDED], "accepted": False}),
 ]
@@ -108,7 +116,7 @@ def test_a_name_that_others_chose_leads_nowhere(purpose: MailPurpose) -> None:
         ("Sign in at https://evil.example/login now", "Sign in at https: //evil. example/login now"),
         ("WWW.evil.example", "WWW. evil. example"),
         ("help@evil.example/login", "help@evil. example/login"),
-        ("\u202ehttps\u200b://x.org", "https ://x. org"),
+        ("\u202ehttps\u200b://x.org", "https : //x. org"),
         # What people are really called.
         ("Dr. A. B. Smith, release 2.0", "Dr. A. B. Smith, release 2.0"),
         ("Eve (eve@example.org)", "Eve (eve@example.org)"),

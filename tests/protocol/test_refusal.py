@@ -201,6 +201,12 @@ OBJECT = {"request": {"alg": "none"}}
         ),
         (
             "invalid_scope",
+            {"scope": "openid lab:chem"},
+            {"scope": "openid lab:chem", "allowed_labs": ("bio",)},
+            Comparison("scope", "openid lab:chem", "scope", ("openid lab:bio",)),
+        ),
+        (
+            "invalid_scope",
             {"scope": "lab:bio:owner"},
             {"scope": "openid", "allowed_labs": "*"},
             Comparison("scope", "lab:bio:owner", "scope", ("openid",)),

@@ -30,6 +30,7 @@ from tests.support.factories import (
     USER_ID,
     make_client,
     make_installation,
+    make_invitation,
     make_lab,
     make_membership,
     make_resource,
@@ -295,14 +296,22 @@ async def test_a_membership_may_name_what_only_the_store_knows(apply: Apply, sto
     assert diff(applied) == "+ membership alice@example.org in bio"
 
 
-async def test_a_membership_answers_the_request_for_it(apply: Apply, store: Store):
+async def test_a_membership_answers_the_request_for_it_and_takes_back_what_was_mailed(apply: Apply, store: Store):
     async with store.write() as tx:
         await tx.labs.add(make_lab())
         await tx.users.add(make_user())
         await tx.join_requests.add(JoinRequest(lab_id=LAB_ID, user_id=USER_ID, created_at=START))
+        await tx.invitations.add(make_invitation(email="alice@example.org"))
     await run(apply, "memberships: [{lab: bio, user: alice@example.org}]")
     async with store.read() as tx:
         assert await tx.join_requests.all() == []
+    # What came afterwards goes with the membership.
+    async with store.write() as tx:
+        await tx.invitations.add(make_invitation(id="inv_2", hash="2", email="alice@example.org"))
+    await run(apply, "memberships: []", prune=True)
+    async with store.read() as tx:
+        assert await tx.memberships.all() == []
+        assert [each.revoked_at for each in await tx.invitations.all()] == [START, START]
 
 
 async def test_a_membership_of_nobody_or_nowhere_is_refused(apply: Apply):

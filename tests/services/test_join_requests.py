@@ -109,7 +109,9 @@ async def test_who_withdraws_asks_again_a_day_later_at_the_earliest(requests: Jo
     await requests.ask(NEW, "bio", None)
     await requests.withdraw(NEW, "bio")
     assert await requests.of_user(NEW) == await requests.joinable(NEW) == ()
-    with pytest.raises(Forbidden, match=r"You withdrew your request. You may ask again from 2026-01-06 12:00:00 UTC on"):
+    with pytest.raises(
+        Forbidden, match=r"You withdrew your request. You may ask again from 2026-01-06 12:00:00 UTC on"
+    ):
         await requests.ask(NEW, "bio", None)
     clock.advance(ASK_AGAIN_AFTER_WITHDRAWAL)
     assert [lab.slug for lab in await requests.joinable(NEW)] == ["bio"]
@@ -176,7 +178,7 @@ async def test_who_asks_many_labs_at_once_waits_for_no_more_than_one_may(
 
 
 async def test_a_labs_requests_come_in_pages_the_oldest_first(requests: JoinRequests, store: Store, clock: FakeClock):
-    people = [make_user(id=f"u_{number}") for number in range(5)]
+    people = [make_user(id=f"u_{number}", email=f"{number}@example.org") for number in range(5)]
     asked = [make_join_request(user_id=user.id, created_at=START + n // 2 * DAY) for n, user in enumerate(people)]
     over = [make_join_request(user_id=NEW.id, denied_at=START), make_join_request(user_id=EVE.id, withdrawn_at=START)]
     await add_all(store, [*people, *asked, *over])

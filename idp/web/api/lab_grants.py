@@ -2,7 +2,10 @@
 
 from starlette.responses import Response
 
+from idp.domain.client import Client
+from idp.domain.lab_grant import LabGrant
 from idp.services.lab_grants import LabGrantInput
+from idp.store.errors import NotFound
 from idp.web.api import representations as shown
 from idp.web.api.operation import Call
 
@@ -19,8 +22,10 @@ async def grant_service(call: Call) -> Response:
     The client must be registered for the client credentials grant.
     """
     given = await call.body(LabGrantInput, lab=call.slug, client_id=call.named("client_id"))
+    present = await _find_grant(call)
     await call.services["lab_grants"].give(call.actor, given)
-    return call.done()
+    grant, service = await call.services["lab_grants"].find(call.actor, call.slug, given.client_id)
+    return call.answer(shown.ServiceGrant.of(grant, service), status=201 if present is None else 200)
 
 
 async def withdraw_service_grant(call: Call) -> Response:
@@ -45,3 +50,11 @@ async def disallow_application(call: Call) -> Response:
     """Let an application be told of a lab no longer."""
     await call.services["lab_applications"].disallow(call.actor, call.slug, call.named("client_id"))
     return call.done()
+
+
+async def _find_grant(call: Call) -> tuple[LabGrant, Client] | None:
+    try:
+        return await call.services["lab_grants"].find(call.actor, call.slug, call.named("client_id"))
+    except NotFound:
+        # Of a lab that is not there for the actor, whoever goes on is told so.
+        return None

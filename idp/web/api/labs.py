@@ -6,12 +6,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from idp.domain.lab import LabMember, LabRole
-from idp.services.input import Input
+from idp.services.input import Input, InputRefused
 from idp.services.lab_input import LabChanges, LabInput, MembershipInput
 from idp.services.paging import LONGEST_PAGE
 from idp.store.errors import NotFound
 from idp.web.api import representations as shown
 from idp.web.api.operation import API, Call
+from idp.web.api.problems import CONFLICT, Problem
 
 
 class PageQuery(Input):
@@ -47,9 +48,15 @@ async def list_labs(call: Call) -> Response:
 async def create_lab(call: Call) -> Response:
     """Create a lab.
 
-    Only for whoever administers the installation. A slug never changes, and is never given out again.
+    Only for whoever administers the installation. A slug never changes, and is never given out again: one that a lab
+    has or had is a conflict.
     """
-    lab = await call.services["labs"].create(call.actor, await call.body(LabInput))
+    given = await call.body(LabInput)
+    try:
+        lab = await call.services["labs"].create(call.actor, given)
+    except InputRefused as taken:
+        # What was sent is in order; what is there already is not in what was sent.
+        return Problem(CONFLICT, errors=taken.errors).response(call.request)
     return call.answer(shown.Lab.model_validate(lab), status=201, Location=call.address(f"{API}/labs/{lab.slug}"))
 
 
@@ -100,8 +107,8 @@ async def read_member(call: Call) -> Response:
 async def set_member(call: Call) -> Response:
     """Write a membership: its role and its time, both anew.
 
-    Who is no member yet becomes one; to bring somebody in by their address, invite them. Nobody gives a role above
-    their own, and a lab keeps an admin. A mere date begins or ends with that day in UTC.
+    Who is no member yet becomes one if another lab that the caller looks after has them already; everybody else is
+    invited. Nobody gives a role above their own, and a lab keeps an admin. A mere date begins or ends with that day in UTC.
     """
     given = await call.body(MembershipInput, lab=call.slug, user=user_id(call))
     present = await _find_member(call)

@@ -31,6 +31,7 @@ from idp.web.services import Services
 
 API = "/api/v1"
 _REFUSALS = (OAuthError, InputRefused, Forbidden, NotFound, Conflict, HTTPException)
+_NAMES_IN = {"query": "parameters", "body": "members"}
 _IDENTIFIER = re.compile(r"[ -~]{1,2048}")
 _Read = TypeVar("_Read", bound=Input)
 _EXPOSED = "WWW-Authenticate, Link, Location, Retry-After"
@@ -117,7 +118,8 @@ def _check_names(model: type[Input], raw: Mapping[str, Any], *, place: str, ours
     unknown = [name for name in raw if name not in known]
     if unknown:
         # The name itself stays untold: it is not ours.
-        raise InputRefused({(place,): f"of one name: {unknown_name(unknown[0], sorted(known))}"})
+        clause = unknown_name(unknown[0], sorted(known)).removeprefix("it ")
+        raise InputRefused({(place,): f"one of its {_NAMES_IN[place]} {clause}"})
 
 
 def _check_types(model: type[Input], raw: Mapping[str, Any]) -> None:

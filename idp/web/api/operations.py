@@ -31,6 +31,7 @@ OPERATIONS = (
         body=LabInput,
         example={"slug": "bio", "name": "Biology", "contact": "office@bio.example.org"},
         answers={201: shown.Lab},
+        refusals=(FORBIDDEN, CONFLICT),
     ),
     Operation("GET", "/labs/{slug}", labs.read_lab, READ, answers={200: shown.Lab}, refusals=()),
     Operation(
@@ -133,7 +134,7 @@ OPERATIONS = (
         body=LabGrantInput,
         withheld=frozenset({"lab", "client_id"}),
         example={"role": "viewer", "expires_at": "2027-06-30"},
-        answers=_DONE,
+        answers={200: shown.ServiceGrant, 201: shown.ServiceGrant},
     ),
     Operation(
         "DELETE",

@@ -4,6 +4,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from idp.domain.client import GrantType
 from idp.domain.lab import Lab
 from idp.services.input import InputRefused
 from idp.services.lab_permissions import Forbidden
@@ -11,10 +12,12 @@ from idp.store.errors import NotFound
 from idp.web.application import host_of
 from idp.web.labs.visit import Visit, faults, lab_page
 
-_ALLOWED = "Done. The list says how it learns who belongs to the lab."
+_ALLOWED = "Done. It may be told of the lab from now on."
 _DISALLOWED = "Done. It is not told of this lab any more."
 _GONE = "That was taken back in the meantime."
 _UNKNOWN = "There is no such application."
+# What a client is registered for that acts for itself alone, or only asks about tokens.
+_WITHOUT_PEOPLE = frozenset({GrantType.CLIENT_CREDENTIALS})
 
 
 @lab_page
@@ -54,7 +57,8 @@ async def _show(
                 "name": each.client.client_name,
                 "logo": logos.get(each.client.client_id),
                 "host": next(map(host_of, each.client.redirect_uris), None),
-                "asks": _whom_it_asks(each.client),
+                "people": not _WITHOUT_PEOPLE.issuperset(each.client.grant_types),
+                "trusted": each.client.trusted,
                 "named": each.named,
             }
             for each in found
