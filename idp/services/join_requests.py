@@ -108,7 +108,7 @@ class JoinRequests:
             await self._record(tx, AuditAction.JOIN_REQUEST_WITHDRAWN, request, user.id, now=now)
 
     async def of_user(self, user: User) -> tuple[tuple[JoinRequest, Lab], ...]:
-        """Return what the user asked for: what waits, and what was denied not long ago; by the labs' names."""
+        """Return what the user asked for: what waits, and what they cannot ask for again yet; by the labs' names."""
         async with self._store.read() as tx:
             asked = await tx.join_requests.of_user(user.id)
         now = self._clock()
@@ -215,7 +215,7 @@ async def _check_may_ask(tx: Transaction, user: User, present: JoinRequest | Non
         if present.repeatable_at is None:
             raise Forbidden("You have asked already. The admins of the lab have not decided yet.")
         ended = "You withdrew your request." if present.denied_at is None else "The lab declined."
-        raise Forbidden(f"{ended} You may ask again from {present.repeatable_at:%Y-%m-%d %H:%M:%S} UTC on.")
+        raise Forbidden(f"{ended} You may ask again from {present.repeatable_at:%-d %b %Y, %H:%M} UTC on.")
     # Whoever asks several labs at once is counted each time.
     await tx.users.lock(user.id)
     if await tx.join_requests.count(user_id=user.id) >= MOST_OPEN:

@@ -173,9 +173,9 @@ class JoinRequests(Repository[JoinRequest]):
         return [(JOIN_REQUESTS.from_row(row[:_WIDTH]), USERS.from_row(row[_WIDTH:])) for row in rows]
 
     async def of_user(self, user_id: str) -> Sequence[tuple[JoinRequest, Lab]]:
-        """Return a user's requests that wait or were denied, with their labs, in the order of the labs' names."""
+        """Return a user's requests, whatever became of them, with their labs, in the order of the labs' names."""
         query = select(*columns_of(JOIN_REQUESTS, LABS)).join_from(join_requests, labs)
-        query = query.where(join_requests.c.user_id == user_id, join_requests.c.withdrawn_at.is_(None))
+        query = query.where(join_requests.c.user_id == user_id)
         rows = await self.connection.execute(query.order_by(func.lower(labs.c.name), labs.c.slug))
         return [(JOIN_REQUESTS.from_row(row[:_WIDTH]), LABS.from_row(row[_WIDTH:])) for row in rows]
 

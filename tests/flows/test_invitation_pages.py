@@ -251,6 +251,9 @@ async def test_one_leaves_a_lab_after_being_asked_and_its_last_admin_cannot(app:
     await browser.sign_in()
     asked = await browser.get("/account/labs/chem/leave")
     assert "Leave <bdi>Chemistry</bdi>?" in asked.text
+    assert "To come back you need an invitation." in asked.text
+    await app.change("labs", ["lab_chem"], accepts_join_requests=True)
+    assert "you can ask to join again" in (await browser.get("/account/labs/chem/leave")).text
     assert await membership(app, lab_id="lab_chem") is not None
 
     left = await browser.submit(asked, leave="chem")

@@ -204,6 +204,12 @@ async def test_the_list_is_searched_filtered_and_turned_by_its_address_alone(app
     second = await alice.get(unescape(onward))
     assert listed(first) + listed(second) == [f"p{number:02}@example.org" for number in range(60)]
     assert ">Next<" not in second.text
+    # They are counted where the list begins, and nowhere else.
+    everybody = await alice.get(BIO)
+    assert "63 members in all" in everybody.text
+    (onward,) = re.findall(r'href="([^"]*)">Next<', everybody.text)
+    for page in (first, second, await alice.get(unescape(onward))):
+        assert "members in all" not in page.text
     (back,) = re.findall(r'href="([^"]*)">First page<', second.text)
     assert listed(await alice.get(unescape(back))) == listed(first)
     for odd in ({"after": "x"}, {"after": "W10"}, {"q": "x" * 400}):
@@ -397,17 +403,23 @@ async def test_a_stranger_asks_and_an_admin_takes_them_in_for_a_time(app: App, a
 async def test_a_request_is_withdrawn_or_declined_and_nobody_else_is_decided_on(app: App, alice: Browser) -> None:
     await app.change("labs", ["lab_bio"], accepts_join_requests=True)
     carol = await signed_in(app, CAROL)
-    asked = await carol.submit(await carol.get(BIO), message="")
+    profile = await carol.get(BIO)
+    asked = await carol.submit(profile, message="")
     page = await alice.get(f"{BIO}/requests")
-    assert "You do not ask to join any more" in (await carol.submit(asked, withdraw="yes")).text
+    withdrawn = await carol.submit(asked, withdraw="yes")
+    assert "You do not ask to join any more" in withdrawn.text
+    assert "You withdrew your request. You may ask again from 6 Jan 2026 ." in texts(withdrawn)
     assert (await alice.post(page, decision="accept")).status_code == 409
     await app.change("join_requests", ["lab_bio", "u_carol"], withdrawn_at=None)
     await add_all(app.store, [make_join_request(lab_id="lab_chem", user_id="u_dora")])
     assert (await alice.post(page, decision="accept", user="u_dora")).status_code == 409
     assert "told so by mail" in (await alice.submit(page, decision="deny")).text
     assert await membership(app, "u_carol") is None
-    again = await carol.get(BIO)
-    assert "You may ask again" in (await carol.submit(again, message="")).text
+    declined = await carol.get(BIO)
+    assert "The lab’s admins declined your request. You may ask again from 4 Feb 2026 ." in texts(declined)
+    assert 'name="message"' not in declined.text
+    again = await carol.post(profile, message="")
+    assert (again.status_code, "You may ask again" in again.text) == (403, True)
 
 
 # ── Services and applications ───────────────────────────────────────────────────────────────────────────────────────
@@ -440,10 +452,15 @@ async def test_an_application_is_named_for_the_lab_and_not_any_more(app: App, al
 
     allowed = await alice.submit(page, client_id="other")
 
-    assert "other · other.example.org" in texts(allowed)
+    assert "Other other · other.example.org Take back" in texts(allowed)
     assert "Done. It is not told" in (await alice.submit(allowed, disallow="other")).text
     assert (await alice.post(allowed, disallow="other")).status_code == 409
     assert (await alice.post(allowed, disallow="portal")).status_code == 403
+    await app.change("clients", ["trusted"], allowed_labs="*")
+    await app.change("clients", ["robot"], allowed_labs=("bio",))
+    told = texts(await alice.get(f"{BIO}/applications"))
+    assert "Trusted trusted · trusted.example.org asks nobody sees all labs" in told
+    assert "Robot robot a service Take back" in told
     await app.change("clients", ["spa"], managed_by=ManagedBy.REGISTRATION)
     assert "it registered itself" in (await alice.submit(page, client_id="spa")).text
     async with app.store.read() as tx:
@@ -481,11 +498,15 @@ async def test_only_who_administers_the_installation_archives_a_lab(app: App, al
     assert "Archive" not in page.text
     assert (await alice.post(page, action="archive")).status_code == 403
     assert (await lab(app)).status is LabStatus.ACTIVE
-    bob = await signed_in(app, BOB)
+    bob, inviting = await signed_in(app, BOB), await alice.get(f"{BIO}/invitations")
     archived = await bob.submit(await bob.get(f"{BIO}/settings"), action="archive")
     assert (await lab(app)).status is LabStatus.ARCHIVED
-    refused = await alice.submit(await alice.get(f"{BIO}/invitations"), email="x@example.org")
+    refused = await alice.submit(inviting, email="x@example.org")
     assert (refused.status_code, "The lab is archived." in refused.text) == (403, True)
+    # Nor is anything offered that would be refused.
+    offers = {"": "/import", "/invitations": 'name="email"', "/services": 'name="client_id"', "/import": 'name="file"'}
+    for path, offer in offers.items():
+        assert offer not in (await alice.get(BIO + path)).text
     await bob.submit(archived, action="restore")
     assert (await lab(app)).status is LabStatus.ACTIVE
 
@@ -532,14 +553,16 @@ async def test_a_table_is_looked_at_and_then_done_exactly_as_it_was_shown(app: A
 
     planned = await send(alice, page, content=TABLE)
 
-    assert form_of(as_file, "digest").fields["digest"] == form_of(planned, "digest").fields["digest"]
+    pasted = await alice.post(page, content=TABLE)
+    digests = {form_of(each, "digest").fields["digest"] for each in (as_file, planned, pasted)}
+    assert len(digests) == 1
     assert listed(planned) == ["new@example.org", ERIN]
     assert "This would happen changed: 1 · invited by mail: 1" in texts(planned)
     assert f"{ERIN} 3 changed member → viewer – 10 Jan 2026 → 30 Jun 2026" in texts(planned)
     before = await membership(app, "u_erin")
     assert before is not None
     assert before.role is LabRole.MEMBER
-    done = await send(alice, as_file, digest=form_of(as_file, "digest").fields["digest"])
+    done = await alice.post(as_file)
     assert "This was done" in done.text
     held = await membership(app, "u_erin")
     assert held is not None
@@ -591,9 +614,9 @@ async def test_an_upload_is_bounded_and_of_one_kind(app: App, alice: Browser) ->
     assert (too_large.status_code, too_large.headers["connection"]) == (413, "close")
     assert "more than can be confirmed at once" in texts(too_large)
     assert form_of(too_large, "file").action == f"{BIO}/import"
-    assert (await alice.post(page, content=TABLE)).status_code == 400
     assert (await send(alice, page, TABLE.encode(), csrf="x")).status_code == 403
     for content_type, body in (
+        ("text/csv", TABLE.encode()),
         ("multipart/form-data", b""),
         ("multipart/form-data; boundary=b", b"--b\r\nnonsense"),
         ("multipart/form-data; boundary=b", b"--b\r\nContent-Disposition: form-data\r\n\r\nx\r\n--b--\r\n"),
@@ -619,4 +642,5 @@ async def test_members_are_taken_along_as_csv_by_who_looks_after_them(app: App, 
     assert f"{BOB},member,," in exported.text
     assert AuditAction.LAB_EXPORTED in await actions(app)
     unchanged = await send(alice, await alice.get(f"{BIO}/import"), exported.content)
-    assert "as before: 3" in texts(unchanged)
+    assert "There is nothing to do as before: 3" in texts(unchanged)
+    assert 'name="digest"' not in unchanged.text

@@ -96,10 +96,17 @@ def test_html_needs_nothing_from_elsewhere_and_no_style_sheet(purpose: MailPurpo
     assert ("meta", {"name": "color-scheme", "content": "light dark"}) in page.elements
 
 
+def called(purpose: MailPurpose, chosen: str) -> dict[str, Any]:
+    """The context of a purpose where everybody and everything is called so."""
+    context = CONTEXTS[purpose]
+    names = {name: chosen for name in ("lab_name", "inviter", "person") if name in context}
+    members = [{**each, "member": chosen} for each in context.get("members", ())]
+    return {**context, **names, **({"members": members} if members else {})}
+
+
 @pytest.mark.parametrize("purpose", MailPurpose)
 def test_a_name_that_others_chose_is_text_on_one_line(purpose: MailPurpose) -> None:
-    chosen = {name: EVIL for name in ("lab_name", "inviter", "member", "person") if name in CONTEXTS[purpose]}
-    content = TEMPLATES.render(purpose, {**CONTEXTS[purpose], **chosen})
+    content = TEMPLATES.render(purpose, called(purpose, EVIL))
 
     assert FLAT in content.subject
     assert content.subject.isprintable()
@@ -111,7 +118,6 @@ def test_a_name_that_others_chose_is_text_on_one_line(purpose: MailPurpose) -> N
 
 @pytest.mark.parametrize("purpose", MailPurpose)
 def test_a_name_that_others_chose_leads_nowhere(purpose: MailPurpose) -> None:
-    names = [name for name in ("lab_name", "inviter", "member", "person") if name in CONTEXTS[purpose]]
     for chosen, shown in (
         ("Sign in at https://evil.example/login now", "Sign in at https: //evil. example/login now"),
         ("WWW.evil.example", "WWW. evil. example"),
@@ -121,7 +127,7 @@ def test_a_name_that_others_chose_leads_nowhere(purpose: MailPurpose) -> None:
         ("Dr. A. B. Smith, release 2.0", "Dr. A. B. Smith, release 2.0"),
         ("Eve (eve@example.org)", "Eve (eve@example.org)"),
     ):
-        content = TEMPLATES.render(purpose, {**CONTEXTS[purpose], **dict.fromkeys(names, chosen)})
+        content = TEMPLATES.render(purpose, called(purpose, chosen))
         for text in (content.subject, content.text, _Elements(content.html).text):
             assert shown in text
             assert chosen == shown or chosen not in text

@@ -108,12 +108,14 @@ async def test_a_labs_admins_are_told_once_a_day_however_many_ask_and_whatever_b
 async def test_who_withdraws_asks_again_a_day_later_at_the_earliest(requests: JoinRequests, clock: FakeClock):
     await requests.ask(NEW, "bio", None)
     await requests.withdraw(NEW, "bio")
-    assert await requests.of_user(NEW) == await requests.joinable(NEW) == ()
+    assert [each.open for each, _ in await requests.of_user(NEW)] == [False]
+    assert await requests.joinable(NEW) == ()
     with pytest.raises(
-        Forbidden, match=r"You withdrew your request. You may ask again from 2026-01-06 12:00:00 UTC on"
+        Forbidden, match=r"You withdrew your request. You may ask again from 6 Jan 2026, 12:00 UTC on"
     ):
         await requests.ask(NEW, "bio", None)
     clock.advance(ASK_AGAIN_AFTER_WITHDRAWAL)
+    assert await requests.of_user(NEW) == ()
     assert [lab.slug for lab in await requests.joinable(NEW)] == ["bio"]
     await requests.ask(NEW, "bio", None)
 
@@ -147,7 +149,7 @@ async def test_nobody_asks_twice_or_soon_after_a_denial_or_many_labs_at_once(
     with pytest.raises(Forbidden, match="asked already"):
         await requests.ask(NEW, "bio", None)
     await requests.decide(await actor(store), "bio", NEW.id, role=None)
-    with pytest.raises(Forbidden, match=r"The lab declined. You may ask again from 2026-02-04 12:00:00 UTC on"):
+    with pytest.raises(Forbidden, match=r"The lab declined. You may ask again from 4 Feb 2026, 12:00 UTC on"):
         await requests.ask(NEW, "bio", None)
     assert [each.open for each, _ in await requests.of_user(NEW)] == [False]
     assert await requests.joinable(NEW) == ()

@@ -13,7 +13,7 @@ ROLES = ("admin", "member", "viewer")
 def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any]]:
     """Each page with all that it can show: `name` wherever others chose a name, `text` in every other place."""
     name = name or text
-    lab = {"slug": text, "name": name, "logo": f"/logo/{text}.png", "archived": True, "managed": True}
+    lab = {"slug": text, "name": name, "logo": f"/logo/{text}.png", "archived": False, "managed": True}
     shell = {"lab": lab, "user_label": name, "error": text, "notice": text}
     form = {**shell, "csrf": text}
     invitation = SimpleNamespace(id=text, email=name, role="member", ends_at=AT, expires_at=AT, created_at=AT)
@@ -50,6 +50,7 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
             "standing": "ends soon",
             "admins": [{"name": name, "email": f"{name} at home"}, {"name": name, "email": name}],
             "asked_at": None,
+            "ended": None,
             "may_ask": True,
             "errors": {"message": text},
             "message": text,
@@ -87,8 +88,16 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
         "labs/applications.html": {
             **form,
             "applications": [
-                {"client_id": text, "name": name, "logo": f"/logo/{text}.png", "host": name, "named": named}
-                for named in (True, False)
+                {
+                    "client_id": text,
+                    "name": name,
+                    "logo": f"/logo/{text}.png",
+                    "host": name,
+                    "people": people,
+                    "trusted": people,
+                    "named": named,
+                }
+                for named, people in ((True, True), (False, False))
             ],
             "errors": {"client_id": text},
             "client_id": text,
@@ -116,13 +125,14 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
 
 def nothing_optional() -> dict[str, dict[str, Any]]:
     """What each page lacks that has only what it must have."""
+    ended = SimpleNamespace(denied_at=AT, repeatable_at=AT)
     one_page = {"first": None, "next": None}
-    nobody = {"members": [], "filtered": False, "waiting": 0, "search": "", "role": None, **one_page}
+    nobody = {"members": [], "count": None, "filtered": False, "waiting": 0, "search": "", "role": None, **one_page}
     nothing_known = dict.fromkeys(("description", "homepage", "contact", "role", "until", "standing", "asked_at"))
     absent: dict[str, dict[str, Any]] = {
         "labs/members.html": nobody,
         "labs/member.html": {"removing": True, "errors": {}},
-        "labs/profile.html": {**nothing_known, "may_ask": False, "admins": []},
+        "labs/profile.html": {**nothing_known, "ended": ended, "admins": []},
         "labs/invitations.html": {"link": None, "waiting": [], "past": [], **one_page, "errors": {}, "values": {}},
         "labs/requests.html": {"accepting": True, "requests": [], **one_page, "errors": {}},
         "labs/services.html": {"services": [], "errors": {}, "values": {}},
@@ -130,7 +140,8 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         "labs/settings.html": {"may_archive": False, "errors": {}, "values": {}},
         "labs/import.html": {"plan": False, "refused": False, "errors": {}, "content": ""},
     }
-    lab = {"slug": "bio", "name": "Biology", "logo": None, "archived": False, "managed": True}
+    # Nothing is offered in an archived one.
+    lab = {"slug": "bio", "name": "Biology", "logo": None, "archived": True, "managed": True}
     return {page: {"lab": lab, "error": None, "notice": None, **changes} for page, changes in absent.items()}
 
 

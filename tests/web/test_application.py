@@ -4,7 +4,7 @@ import pytest
 
 from idp.domain.client import Client
 from idp.domain.lab import ManagedBy
-from idp.web.application import host_of, known_as
+from idp.web.application import host_of, known_as, title_of
 from tests.support.factories import make_client
 
 
@@ -37,3 +37,17 @@ def test_an_address_is_shown_by_its_host_and_never_by_what_only_looks_like_one_r
 )
 def test_our_links_never_say_what_a_client_calls_itself(client: Client, name: str):
     assert known_as(client) == name
+
+
+@pytest.mark.parametrize(
+    ("scope", "title"),
+    [
+        ("labs", "Your labs and your role in each"),
+        ("lab:bio", "Lab bio"),
+        ("lab:bio:member", "Lab bio, at most as member"),
+        ("wlcg.groups:/bio/viewer", "Lab bio, at most as viewer"),
+        ("data:read", "data:read"),
+    ],
+)
+def test_a_scope_is_told_in_words_where_we_know_what_it_means(scope: str, title: str):
+    assert title_of(scope) == title

@@ -193,7 +193,8 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             ],
             "requests": [
                 (SimpleNamespace(open=True, created_at=at), lab(text)),
-                (SimpleNamespace(open=False, repeatable_at=at), lab(text)),
+                (SimpleNamespace(open=False, denied_at=at, repeatable_at=at), lab(text)),
+                (SimpleNamespace(open=False, denied_at=None, repeatable_at=at), lab(text)),
             ],
             "joinable": [lab(text)],
         },
@@ -203,7 +204,9 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
 
 
 def lab(text: str) -> SimpleNamespace:
-    return SimpleNamespace(id=text, slug=text, name=text, description=text, homepage=f"https://{text}")
+    return SimpleNamespace(
+        id=text, slug=text, name=text, description=text, homepage=f"https://{text}", accepts_join_requests=True
+    )
 
 
 def nothing_optional() -> dict[str, dict[str, Any]]:

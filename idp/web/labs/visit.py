@@ -190,7 +190,7 @@ def _visited(handler: LabHandler, read: Callable[[Request[Any]], Awaitable[_Sent
                 raise NotFound
             return await handler(visit)
         except NotFound:
-            raise HTTPException(404) from None
+            raise HTTPException(413 if too_large else 404) from None
         except Forbidden as error:
             return forbidden_page(request, error)
 
