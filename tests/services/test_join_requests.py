@@ -110,9 +110,7 @@ async def test_who_withdraws_asks_again_a_day_later_at_the_earliest(requests: Jo
     await requests.withdraw(NEW, "bio")
     assert [each.open for each, _ in await requests.of_user(NEW)] == [False]
     assert await requests.joinable(NEW) == ()
-    with pytest.raises(
-        Forbidden, match=r"You withdrew your request. You may ask again from 6 Jan 2026, 12:00 UTC on"
-    ):
+    with pytest.raises(Forbidden, match=r"You withdrew your request. You may ask again from 6 Jan 2026, 12:00 UTC on"):
         await requests.ask(NEW, "bio", None)
     clock.advance(ASK_AGAIN_AFTER_WITHDRAWAL)
     assert await requests.of_user(NEW) == ()
