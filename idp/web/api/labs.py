@@ -108,7 +108,8 @@ async def set_member(call: Call) -> Response:
     """Write a membership: its role and its time, both anew.
 
     Who is no member yet becomes one if another lab that the caller looks after has them already; everybody else is
-    invited. Nobody gives a role above their own, and a lab keeps an admin. A mere date begins or ends with that day in UTC.
+    invited. Nobody gives a role above their own, and a lab keeps an admin. A mere date begins or ends with that day
+    in UTC.
     """
     given = await call.body(MembershipInput, lab=call.slug, user=user_id(call))
     present = await _find_member(call)
