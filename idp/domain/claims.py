@@ -141,13 +141,11 @@ def _lab(released: ReleasedLab) -> dict[str, Any]:
 
 def _groups(released: ReleasedLab, client: Client) -> list[str]:
     slug, role = released.lab.slug, released.role
-    match client.group_format:
-        case GroupFormat.SLUG_ROLE:
-            return [slug + suffix for suffix in _WITH_COLON[role]]
-        case GroupFormat.PATH:
-            return ["/" + slug + suffix for suffix in _WITH_SLASH[role]]
-        case GroupFormat.SLUG:
-            return [slug] if role.contains(client.group_min_role) else []
+    if client.group_format is GroupFormat.SLUG_ROLE:
+        return [slug + suffix for suffix in _WITH_COLON[role]]
+    if client.group_format is GroupFormat.PATH:
+        return ["/" + slug + suffix for suffix in _WITH_SLASH[role]]
+    return [slug] if role.contains(client.group_min_role) else []
 
 
 def _wlcg_groups(released: LabRelease, client: Client) -> list[str]:

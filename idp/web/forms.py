@@ -52,7 +52,7 @@ async def read_upload(request: Request[Any]) -> tuple[Parameters, bytes]:
     if kind == _FORM:
         return await read_form(request), b""
     if kind != _UPLOAD:
-        raise InvalidRequest(f"The body must be {_UPLOAD} or {_FORM}.")
+        raise InvalidRequest("The body must be multipart/form-data or application/x-www-form-urlencoded.")
     # Loaded with the first upload.
     from starlette.formparsers import MultiPartException, MultiPartParser
 

@@ -42,7 +42,7 @@ def test_what_applications_have_not_been_told_is_listed_and_what_they_have_is_no
         "client_id": "portal",
         "user_id": "u_alice",
         "session_id": "s_browser",
-        "created_at": str(START),
+        "created_at": START.isoformat(),
         "attempts": 9,
         "next_attempt_at": None,
         "last_error": "HTTP 503",

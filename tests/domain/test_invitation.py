@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from idp.domain.invitation import InvitationStatus, joined
-from idp.domain.join_request import ASK_AGAIN_AFTER
+from idp.domain.join_request import ASK_AGAIN_AFTER, ASK_AGAIN_AFTER_WITHDRAWAL
 from idp.domain.lab import LabRole
 from tests.support.clock import START
 from tests.support.factories import make_invitation, make_join_request, make_membership
@@ -67,7 +67,9 @@ def test_who_takes_an_offer_belongs_from_now_on_and_is_told_of_the_new_end():
 
 def test_one_may_ask_again_after_withdrawing_and_a_while_after_being_denied():
     assert not make_join_request().may_be_repeated(now=START + 99 * DAY)
-    assert make_join_request(withdrawn_at=START).may_be_repeated(now=START)
+    withdrawn = make_join_request(withdrawn_at=START)
+    assert not withdrawn.may_be_repeated(now=START + ASK_AGAIN_AFTER_WITHDRAWAL - timedelta(seconds=1))
+    assert withdrawn.may_be_repeated(now=START + ASK_AGAIN_AFTER_WITHDRAWAL)
     denied = make_join_request(denied_at=START)
     assert denied.repeatable_at == START + ASK_AGAIN_AFTER
     assert not denied.may_be_repeated(now=START + ASK_AGAIN_AFTER - DAY)

@@ -217,6 +217,7 @@ async def test_the_reason_that_the_client_was_not_told_is_there_for_administrato
 async def test_several_causes_about_a_lab_are_one_to_all_but_super_admins(
     app: App, browser: Browser, admin: Browser
 ) -> None:
+    await app.change("clients", ["portal"], allowed_labs=("chem",))
     path = path_of(answer_of(await browser.request(scope="lab:bio")).params["error_uri"])
     cause = "A lab that the scope names was not given."
     assert cause not in text_of(await admin.get(path))

@@ -40,7 +40,8 @@ def test_all_faults_of_all_files_are_told_at_once_in_the_order_of_the_lines():
     assert refused(first, "labs: [{slug: me, name: A}]") == [
         "bench.yaml:2: users[0].email: it is not an e-mail address",
         "bench.yaml:3: users[1].birthdate: it must be a date such as 1990-12-31, or a year",
-        "bench.yaml:5: labs[0].slug: it must be lower-case letters, digits and single hyphens between them, 39 at most",
+        "bench.yaml:5: labs[0].slug: it must be at most 39 lower-case letters and digits, "
+        "with single hyphens between them",
         "bench.yaml:5: labs[0].name: it is missing",
         "second.yaml:1: labs[0].slug: it is reserved",
     ]
