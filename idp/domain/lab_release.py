@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from idp.domain.acr import reaches
 from idp.domain.consent import LabConsent, role_given
 from idp.domain.lab import Lab, LabMembership, LabRole, LabStatus
-from idp.domain.lab_scope import LabRequest, names_lab, parse_lab_scope
+from idp.domain.lab_scope import LabRequest, as_confined, names_lab, parse_lab_scope
 
 AllowedLabs = tuple[str, ...] | Literal["*"]
 # What ends sooner is not put into a token, which would be worth nothing when it arrives.
@@ -63,7 +63,7 @@ class LabRelease:
         if not any(map(names_lab, tokens)):
             return tokens
         roles = {released.lab.slug: released.role for released in self.labs}
-        return tuple(token for token in tokens if not names_lab(token) or _is_met(token, roles))
+        return as_confined(tuple(token for token in tokens if not names_lab(token) or _is_met(token, roles)), tokens)
 
 
 def release_labs(

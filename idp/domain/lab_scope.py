@@ -12,6 +12,8 @@ from idp.domain.lab import LabRole, is_lab_slug
 WLCG_GROUPS = "wlcg.groups"
 # Each is the name of a claim as well.
 LAB_SCOPES = frozenset({"labs", "groups", "entitlements", WLCG_GROUPS})
+# For the API through which labs are looked after.
+LAB_API_SCOPES = ("labs:read", "labs:write")
 MAX_LAB_SCOPES = 20
 _LAB = "lab:"
 _WLCG_GROUP = f"{WLCG_GROUPS}:"
@@ -97,8 +99,15 @@ def read_lab_request(scope: Iterable[str]) -> LabRequest:
     return _read(tuple(scope))
 
 
+def as_confined(left: tuple[str, ...], scope: Sequence[str]) -> tuple[str, ...]:
+    """Return what is left of a scope; with no lab left of those that it named, there is none to look after either."""
+    if any(map(names_lab, scope)) and not any(map(names_lab, left)):
+        return tuple(token for token in left if token not in LAB_API_SCOPES)
+    return left
+
+
 def as_narrow(left: tuple[str, ...], scope: Sequence[str]) -> tuple[str, ...]:
     """Return what is left of a scope; with no lab left of those that it named, the rest would mean all labs."""
     if read_lab_request(left).all_labs and not read_lab_request(scope).all_labs:
-        return tuple(token for token in left if token not in LAB_SCOPES)
-    return left
+        left = tuple(token for token in left if token not in LAB_SCOPES)
+    return as_confined(left, scope)

@@ -101,4 +101,6 @@ def release(
     )
     claims = {} if user is None else user_claims(user, scope)
     claims |= lab_claims(labs, client, namespace=namespace, max_bytes=max_lab_bytes)
-    return Release(claims, labs.scope(scope), labs, client, namespace)
+    # Without a namespace there is no such scope.
+    granted = tuple(token for token in labs.scope(scope) if token != "entitlements" or namespace is not None)
+    return Release(claims, granted, labs, client, namespace)

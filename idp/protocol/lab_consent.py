@@ -8,10 +8,9 @@ from idp.domain.client import Client, RequireLab
 from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given
 from idp.domain.lab import Lab, LabMembership, LabRole
 from idp.domain.lab_release import LabRelease, release_labs
-from idp.domain.lab_scope import LAB_SCOPES, LabRequest, is_about_labs, names_lab, read_lab_request
+from idp.domain.lab_scope import LAB_API_SCOPES, LAB_SCOPES, LabRequest, is_about_labs, names_lab, read_lab_request
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.errors import OAuthError
-from idp.protocol.scope import LAB_API_SCOPES
 
 # Applications that name labs which nobody is in would otherwise fill the store.
 _MAX_NOT_HELD = 200

@@ -5,13 +5,14 @@ from typing import Any
 
 from idp.domain.claims import SCOPE_CLAIMS
 from idp.domain.client import ClientAuthMethod, SubjectType
+from idp.domain.lab_scope import LAB_API_SCOPES
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.authorization_request import PROMPTS
 from idp.protocol.authorization_response import ResponseMode
 from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.request_object import REQUEST_OBJECT_ALGS
 from idp.protocol.response_type import RESPONSE_TYPES
-from idp.protocol.scope import LAB_API_SCOPES, SCOPES_SUPPORTED
+from idp.protocol.scope import SCOPES_SUPPORTED
 
 _ID_TOKEN_CLAIMS = (
     *("iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid"),

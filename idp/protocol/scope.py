@@ -9,6 +9,7 @@ from idp.domain.lab_scope import (
     MAX_LAB_SCOPES,
     WLCG_GROUPS,
     LabScope,
+    as_confined,
     as_narrow,
     names_lab,
     parse_lab_scope,
@@ -22,8 +23,6 @@ _MAX_SCOPES = 100
 SCOPES_SUPPORTED = ("openid", "profile", "email", "address", "phone", "offline_access")
 # What speaks about a person and so means nothing for a client that acts for itself.
 USER_SCOPES = frozenset(SCOPES_SUPPORTED)
-# For the API through which labs are looked after.
-LAB_API_SCOPES = ("labs:read", "labs:write")
 
 
 def parse_scope(raw: str | None) -> tuple[str, ...]:
@@ -143,6 +142,9 @@ def check_narrower(granted: str, raw: str | None) -> tuple[str, ...]:
     # Left out, a lab would be told with whatever role the user has in it.
     uncapped = any(None not in caps and slug not in asked.named for slug, caps in given.named.items())
     if asked.all_labs and (uncapped or not given.all_labs):
+        raise InvalidScope("The scope is wider than what was granted.")
+    # Nor may labs be looked after beyond those that were named.
+    if as_confined(requested, held) != requested:
         raise InvalidScope("The scope is wider than what was granted.")
     return requested or held
 

@@ -24,12 +24,12 @@ from idp.domain.client import (
 )
 from idp.domain.clock import Clock
 from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.lab_scope import LAB_API_SCOPES
 from idp.domain.origin import origin_of
 from idp.domain.signing_key import SigningAlgorithm
 from idp.protocol.client_assertion import ASSERTION_ALGORITHMS
 from idp.protocol.redirect_uri import redirect_uri_fault
 from idp.protocol.response_type import ID_TOKEN, grant_types_of
-from idp.protocol.scope import LAB_API_SCOPES
 from idp.protocol.subject import sector_identifier
 from idp.services.audit import audit_event
 from idp.services.client_fields import (

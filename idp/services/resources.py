@@ -10,10 +10,10 @@ from pydantic import AfterValidator
 
 from idp.domain.clock import Clock
 from idp.domain.lab import ManagedBy
-from idp.domain.lab_scope import is_about_labs
+from idp.domain.lab_scope import LAB_API_SCOPES, is_about_labs
 from idp.domain.resource import Resource
 from idp.protocol.redirect_uri import is_safe_uri_text
-from idp.protocol.scope import LAB_API_SCOPES, USER_SCOPES, is_scope_token
+from idp.protocol.scope import USER_SCOPES, is_scope_token
 from idp.services.client_fields import Credential, Once
 from idp.services.input import Input, Text, longest
 from idp.store.store import Store

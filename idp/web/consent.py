@@ -6,9 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.domain.claims import SCOPE_CLAIMS, user_claims
-from idp.domain.lab_scope import LAB_SCOPES, is_about_labs
+from idp.domain.lab_scope import LAB_API_SCOPES, LAB_SCOPES, is_about_labs
 from idp.protocol.parameters import Parameters
-from idp.protocol.scope import LAB_API_SCOPES
 from idp.services.consent import ConsentChanged, ConsentPage, Decision
 from idp.web.application import (
     MAX_LAB_FIELDS,

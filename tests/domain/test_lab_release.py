@@ -121,6 +121,18 @@ def test_of_a_scope_those_labs_are_granted_that_are_told_with_the_role_they_name
     assert release(BIO_AND_CHEM, "openid labs").scope(("openid", "labs")) == ("openid", "labs")
 
 
+@pytest.mark.parametrize(
+    ("scope", "granted"),
+    [
+        ("openid lab:dust labs:write", ("openid",)),
+        ("openid lab:dust lab:chem labs:write", ("openid", "lab:chem", "labs:write")),
+        ("openid labs:write", ("openid", "labs:write")),
+    ],
+)
+def test_with_none_left_of_the_labs_that_were_named_there_is_none_to_look_after(scope: str, granted: tuple[str, ...]):
+    assert release(BIO_AND_CHEM, scope).scope(scope.split()) == granted
+
+
 def test_the_earliest_end_and_an_admins_role_are_known():
     end = START + timedelta(days=1)
     released = release(

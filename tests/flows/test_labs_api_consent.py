@@ -93,6 +93,29 @@ async def test_whoever_runs_the_installation_is_told_what_that_means_and_may_lea
     assert await status(portal, one, "POST", "", {"slug": "new", "name": "New"}) == 403
 
 
+@pytest.mark.parametrize("role", [AdminRole.ADMIN, AdminRole.VIEWER])
+async def test_whoever_names_labs_acts_in_no_others_however_those_are_dropped(
+    portal: App, browser: Browser, role: AdminRole
+) -> None:
+    await portal.change("users", [ALICE_ID], roles=(role,))
+    await add_all(portal.store, [make_lab(id="lab_dust", slug="dust", name="Dust")])
+
+    async def confined(access_token: str) -> None:
+        for method, path, body in (("GET", "/dust/members", None), ("PATCH", "/dust", {"name": "Mine"})):
+            assert await status(portal, access_token, method, path, body) in {403, 404}
+        assert await status(portal, access_token, "POST", "", {"slug": "new", "name": "New"}) == 403
+
+    # A lab that she is not in, one whose box is not ticked, …
+    await confined(await token(portal, browser, f"{SCOPE} lab:dust:viewer"))
+    await confined(await token(portal, browser, f"{SCOPE} lab:chem:viewer", keep=("chem",), prompt="consent"))
+    # … and one that a refresh leaves out.
+    page = await browser.request(scope=f"{SCOPE} lab:bio:viewer", prompt="consent")
+    tokens = (await portal.redeem(answer_of(await browser.submit(page, decision="allow")))).json()
+    refused = await portal.refresh(tokens["refresh_token"], scope="labs:read labs:write")
+    assert refused.json()["error"] == "invalid_scope"
+    await confined((await portal.refresh(tokens["refresh_token"])).json()["access_token"])
+
+
 async def test_an_application_gives_nothing_to_itself_and_the_audit_log_names_it(portal: App, browser: Browser) -> None:
     await portal.change("clients", ["portal"], grant_types=tuple(GrantType), allowed_labs=("bio",))
     portal.clock.advance(seconds=6)

@@ -261,6 +261,8 @@ def test_a_refresh_may_ask_for_one_lab_of_all_or_for_a_lower_role_rfc6749_s6(gra
         ("labs lab:bio:viewer", "lab:bio"),
         ("lab:bio", "labs"),
         ("wlcg.groups:/bio", "wlcg.groups:/chem"),
+        ("openid lab:bio:viewer labs:write", "openid labs:write"),
+        ("labs lab:bio labs:write", "labs labs:write"),
     ],
 )
 def test_a_refresh_that_asks_for_another_lab_or_a_higher_role_is_invalid_scope_rfc6749_s6(granted: str, raw: str):

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from idp.domain.acr import ACR_LADDER
-from idp.protocol.scope import LAB_API_SCOPES
+from idp.domain.lab_scope import LAB_API_SCOPES
 from idp.web.api.operation import API, Operation
 from idp.web.api.problems import INVALID_INPUT, KINDS, MEDIA_TYPE, UNAVAILABLE, Kind, Problem
 

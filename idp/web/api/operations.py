@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from idp.protocol.scope import LAB_API_SCOPES
+from idp.domain.lab_scope import LAB_API_SCOPES
 from idp.services.invitations import InvitationInput
 from idp.services.join_requests import DecisionInput
 from idp.services.lab_grants import LabGrantInput
