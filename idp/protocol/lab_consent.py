@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from idp.domain.client import Client, RequireLab
-from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given
+from idp.domain.consent import DECLINED, LATER, NOT_HELD, LabConsent, role_given, unasked
 from idp.domain.lab import Lab, LabMembership, LabRole
 from idp.domain.lab_release import LabRelease, release_labs
 from idp.domain.lab_scope import LAB_API_SCOPES, LAB_SCOPES, LabRequest, is_about_labs, names_lab, read_lab_request
@@ -147,7 +147,7 @@ def consent_to(asked: LabRequest, consent: LabConsent | None) -> LabConsent | No
     """
     if asked.all_labs and not asked.named:
         return consent
-    given = {LATER: LabRole.ADMIN.value} if consent is None else consent
+    given = unasked(None) if consent is None else consent
     labs = dict(given) if asked.all_labs else {}
     for slug, caps in asked.named.items():
         if (role := role_given(given, slug)) is not None:
@@ -195,6 +195,8 @@ def meets_required_labs(
     if client.require_lab is None:
         return True
     asked, allowed = released.request, client.allowed_labs
+    if client.require_lab is RequireLab.ANY and asked.claims:
+        return bool(released.labs)
     everything = read_lab_request(("labs",))
     held = release_labs(memberships, everything, allowed=allowed, consent=None, now=now, acr=acr).labs
     roles = {told.lab.slug: told.role for told in (released.labs if asked.claims else held)}

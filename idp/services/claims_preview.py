@@ -10,7 +10,7 @@ from idp.domain.audit import AuditAction
 from idp.domain.claims import JWT_LAB_BYTES, USERINFO_LAB_BYTES, EntitlementNamespace
 from idp.domain.client import Client, Profile
 from idp.domain.clock import Clock
-from idp.domain.consent import LabConsent
+from idp.domain.consent import LabConsent, unasked
 from idp.domain.lab import LabMembership
 from idp.domain.lab_release import ENDING
 from idp.domain.release import Release, release
@@ -80,14 +80,14 @@ class ClaimsPreview:
         answered = None if consent is None else consent.labs
         asked = Asked.NOT_ASKED if client.trusted else Asked.ALL_TICKED if answered is None else Asked.ON_FILE
         try:
-            granted = check_user_scope(client, scope, code=True)
+            granted = check_user_scope(client, scope, code=True, entitlements=self._namespace is not None)
         except InvalidScope as error:
             raise InputRefused(
                 {("scope",): error.detail or "it is missing, malformed or not for this client"}
             ) from None
-        return self._preview(
-            client, user, memberships, granted, answered if asked is Asked.ON_FILE else None, asked, acr
-        )
+        # As a sign-in would take it: what was refused of a client that need not ask stays refused.
+        used = unasked(answered) if client.trusted and answered is not None else answered
+        return self._preview(client, user, memberships, granted, used, asked, acr)
 
     def _preview(
         self,

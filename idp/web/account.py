@@ -46,7 +46,7 @@ async def application_labs(request: Request[Services]) -> Response:
     state = request.state
     accounts = await find_accounts(request)
     if accounts.active is None:
-        return redirect("/login")
+        return redirect(sign_in_path(_PATH))
     client_id = read_query(request).get("client_id") or ""
     error = notice = None
     if request.method == "POST":

@@ -52,6 +52,22 @@ async def test_what_the_person_said_counts(preview: ClaimsPreview, store: Store)
     assert found.labs == {"bio": "released as viewer", "chem": "not_consented"}
 
 
+async def test_what_was_refused_of_a_client_that_need_not_ask_stays_refused(
+    preview: ClaimsPreview, store: Store
+) -> None:
+    await store.commit.append(
+        make_client(client_id="trusted", scope="openid groups entitlements", allowed_labs="*", trusted=True),
+        make_consent(client_id="trusted", labs={"bio": DECLINED}),
+    )
+
+    found = await preview.of(OPERATOR, "trusted", "alice@example.org", "openid groups entitlements")
+
+    assert found.consent is Asked.NOT_ASKED
+    assert found.labs == {"bio": "not_consented", "chem": "released as viewer"}
+    # Without a namespace there is no such scope.
+    assert found.scope == ("openid", "groups")
+
+
 async def test_it_is_audited_and_gives_nothing(preview: ClaimsPreview, store: Store) -> None:
     await preview.of(OPERATOR, "portal", "alice@example.org", SCOPE)
 

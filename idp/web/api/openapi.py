@@ -24,9 +24,9 @@ _INTRODUCTION = """\
 Labs, who belongs to them, and what they gave to services.
 
 Send an access token of this server with every request (`Authorization: Bearer …`). With a token of the authorization \
-code grant you act for a person, as far as both the person and the application may: an application sees only the labs \
-in its `allowed_labs`. With one of the client credentials grant a service acts for itself, in the labs that granted it \
-a role. What you may not see is answered like what does not exist.
+code grant you act for a person, as far as both the person and the application may: an application sees only those \
+labs in its `allowed_labs` that the person let it see. With one of the client credentials grant a service acts for \
+itself, in the labs that granted it a role. What you may not see is answered like what does not exist.
 
 Bodies are `application/json`; unknown members are refused, as are unknown parameters. Moments are RFC 3339. Refusals \
 are problem details (RFC 9457): `type` says which, `errors` what is wrong with which member.
