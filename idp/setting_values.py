@@ -5,6 +5,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 _ISSUER = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 LOOPBACK = {"localhost", "127.0.0.1", "[::1]"}
+_DOMAIN = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _ADDRESS = re.compile(r"\[.*|[0-9.]+")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _DRIVERS = {"sqlite": "sqlite+aiosqlite", "postgresql": "postgresql+asyncpg", "postgres": "postgresql+asyncpg"}
@@ -95,6 +96,18 @@ def read_networks(value: object) -> tuple[IPv4Network | IPv6Network, ...]:
                 raise ValueError(f"has an address inside a network: write {ip_network(item, strict=False)}") from None
             raise ValueError("must be addresses or networks such as 10.0.0.7, 10.0.0.0/8 or fd00::/8") from None
     return tuple(networks)
+
+
+def read_domains(value: object) -> tuple[str, ...]:
+    """Read a list of domains in lower case, or `*`.
+
+    Raises:
+        ValueError: it is none.
+    """
+    domains = tuple(item.lower() for item in read_items(value, "domains"))
+    if not all(domain == "*" or _DOMAIN.fullmatch(domain) for domain in domains):
+        raise ValueError("must be domains such as example.org")
+    return domains
 
 
 def check_urn(urn: str) -> str:

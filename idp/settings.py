@@ -1,21 +1,15 @@
-"""Settings: frozen values from the environment and `idp.toml`, refused with a clear line when wrong."""
+"""Settings: every one with its type, its default and what it is for."""
 
-import difflib
-import os
-import re
-import tomllib
-from collections.abc import Mapping
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from idp.crypto.password import MAX_ARGON2_KIB_PASSES, MAX_MEMORY_KIB
+from idp.domain.sign_up import SignUpPolicy
 from idp.mail.server import parse_mailbox, parse_smtp_url
 from idp.outbound.addresses import AllowRule
-from idp.outbound.authorities import check_ca_file
 from idp.protocol.registration import RegistrationPolicy
 from idp.setting_values import (
     LOOPBACK,
@@ -24,6 +18,7 @@ from idp.setting_values import (
     driver_url,
     mail_from,
     parse_issuer,
+    read_domains,
     read_items,
     read_networks,
     without_password,
@@ -31,37 +26,6 @@ from idp.setting_values import (
 )
 
 PREFIX = "IDP_"
-_CONFIG = "IDP_CONFIG"
-# What Kubernetes puts into a container for every service called idp or idp-something; we never gave these values.
-_KUBERNETES = re.compile(
-    r"IDP_(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
-)
-_KUBERNETES_PORT = re.compile(r"IDP_(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*")
-_WRONG = {
-    "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a smaller whole number",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "greater_than_equal": "must be at least {ge}",
-    "less_than_equal": "must be at most {le}",
-    "literal_error": "must be {expected}",
-    "enum": "must be {expected}",
-    "string_type": "must be text",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "string_too_long": "must have at most {max_length} characters",
-    "path_type": "must be a path",
-    "extra_forbidden": "is not a setting",
-    "value_error": "{error}",
-}
-
-
-class SettingsError(Exception):
-    """The settings are refused; the text has one line per problem and never a secret."""
 
 
 def is_loopback(issuer: str) -> bool:
@@ -79,7 +43,10 @@ def _default_mail_from(validated: dict[str, Any]) -> str:
 
 
 class Settings(BaseModel):
-    """Every setting, validated; make it with `load_settings`. Relative paths start at the working directory."""
+    """Every setting, validated; `setting_sources.load_settings` makes it.
+
+    Relative paths start at the working directory.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
@@ -178,6 +145,35 @@ class Settings(BaseModel):
         default=None, max_length=200, description="URN under which entitlements are written, such as urn:example:idp"
     )
 
+    registration: SignUpPolicy = Field(
+        default=SignUpPolicy.INVITE,
+        description=(
+            "Who may make an account by signing in through another provider: open, domains, invite (whoever is "
+            "invited into a lab) or closed"
+        ),
+    )
+    registration_domains: tuple[str, ...] = Field(
+        default=(), description="Mail domains whose people may make an account, with the policy domains"
+    )
+    google_client_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=300,
+        description="Client id at Google; set, people can sign in with Google",
+    )
+    google_client_secret: Annotated[SecretStr, Field(min_length=1)] | None = Field(
+        default=None, description="Client secret at Google"
+    )
+    google_hosted_domain: tuple[str, ...] = Field(
+        default=(), description="Google Workspace domains whose people may sign in; *: any, but no private accounts"
+    )
+    google_issuer: str = Field(
+        default="https://accounts.google.com", description="Google's issuer; another one for tests"
+    )
+    google_one_tap: bool = Field(
+        default=False, description="Whether the sign-in page loads Google's script for signing in without leaving it"
+    )
+
     smtp_url: SecretStr | None = Field(
         default=None,
         description="Mail server: smtp://USER:PASSWORD@HOST:587 (STARTTLS) or smtps://USER:PASSWORD@HOST:465",
@@ -235,6 +231,33 @@ class Settings(BaseModel):
     @classmethod
     def _parse_allow_rules(cls, value: object) -> object:
         return tuple(map(AllowRule.parse, read_items(value, "hosts with port, addresses and networks")))
+
+    @field_validator("registration_domains", "google_hosted_domain", mode="before")
+    @classmethod
+    def _parse_domains(cls, value: object) -> object:
+        return read_domains(value)
+
+    @field_validator("registration_domains")
+    @classmethod
+    def _check_registration_domains(cls, domains: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("registration") is SignUpPolicy.DOMAINS and not domains:
+            raise ValueError("must name the domains whose people may make an account: IDP_REGISTRATION is domains")
+        if "*" in domains:
+            raise ValueError("must name domains: for everybody IDP_REGISTRATION is open")
+        return domains
+
+    @field_validator("google_client_secret")
+    @classmethod
+    def _check_google(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if (secret is None) != (info.data.get("google_client_id") is None):
+            raise ValueError("must be set exactly if IDP_GOOGLE_CLIENT_ID is: Google gives out both")
+        return secret
+
+    @field_validator("google_issuer")
+    @classmethod
+    def _check_google_issuer(cls, issuer: str) -> str:
+        parse_issuer(issuer)
+        return issuer
 
     @field_validator("registration_limit", "request_uri_limit", "authorization_limit")
     @classmethod
@@ -300,98 +323,3 @@ class Settings(BaseModel):
             if url is not None:
                 shown[name] = without_password(url.get_secret_value())
         return shown
-
-
-def load_settings(
-    environ: Mapping[str, str] | None = None, *, cwd: Path | None = None, **overrides: object
-) -> Settings:
-    """Read the settings: overrides win over the environment, that wins over the file, that over the defaults.
-
-    An override of None and an empty variable count as absent. `cwd` is where relative paths start and `./idp.toml`
-    is looked for; by default the working directory.
-
-    Raises:
-        SettingsError: a name is unknown, a value is wrong or the file cannot be read.
-    """
-    environ = os.environ if environ is None else environ
-    cwd = (cwd or Path()).absolute()
-    variables = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
-    known = {PREFIX + name.upper() for name in Settings.model_fields} | {_CONFIG}
-    problems = [
-        _unknown(name, known)
-        for name, value in sorted(variables.items())
-        if name not in known and not _KUBERNETES.fullmatch(name) and not _KUBERNETES_PORT.fullmatch(f"{name}={value}")
-    ]
-    path = cwd / variables.get(_CONFIG, "idp.toml")
-    in_file = _read_file(path, required=_CONFIG in variables)
-    problems += [
-        f"{_unknown(key, Settings.model_fields)} ({path})" for key in in_file if key not in Settings.model_fields
-    ]
-
-    environment = {name.removeprefix(PREFIX).lower(): text for name, text in variables.items() if name in known}
-    environment.pop("config", None)
-    given = environment | {name: value for name, value in overrides.items() if value is not None}
-    values = {name: value for name, value in in_file.items() if name in Settings.model_fields} | given
-    try:
-        settings = Settings(**values)
-    except ValidationError as error:
-        details = error.errors(include_url=False, include_input=False)
-        problems += [
-            _problem(detail, path if detail["loc"][0] in in_file.keys() - given.keys() else None)
-            for detail in details
-            # The listening port comes from the issuer: without that there is nothing wrong with it.
-            if detail["type"] != "default_factory_not_called"
-        ]
-    else:
-        settings = settings.model_copy(update=_anchored(settings, cwd))
-        try:
-            if settings.outbound_ca_file:
-                check_ca_file(settings.outbound_ca_file)
-        except ValueError as error:
-            problems.append(f"IDP_OUTBOUND_CA_FILE: {error}")
-        if not problems:
-            return settings
-    raise SettingsError("\n".join(problems))
-
-
-def _read_file(path: Path, *, required: bool) -> dict[str, Any]:
-    if not path.is_file():
-        if required:
-            raise SettingsError(f"{_CONFIG}: there is no file {path}; create it or unset the variable")
-        return {}
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise SettingsError(f"{_CONFIG}: {path} is not valid TOML: write it in UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        # Only the place: the rest of the parser's text may repeat a piece of the file.
-        place = re.search(r"\(at [^()]*\)$", str(error))
-        raise SettingsError(f"{_CONFIG}: {path} is not valid TOML {place[0] if place else ''}".rstrip()) from None
-    except OSError as error:
-        raise SettingsError(f"{_CONFIG}: {path} cannot be read: {error.strerror}") from None
-
-
-def _unknown(name: str, known: Mapping[str, object] | set[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"{name} is not a setting; " + (f"did you mean {near[0]}?" if near else "docs/settings.md lists them all")
-
-
-def _problem(detail: ErrorDetails, path: Path | None) -> str:
-    """One line for one error of the model, without the value, which may be a secret."""
-    name = str(detail["loc"][0])
-    wrong = _WRONG.get(detail["type"], "is not valid").format(**detail.get("ctx", {}))
-    source = f" ({name} in {path})" if path else ""
-    default = Settings.model_fields[name].default if name in Settings.model_fields else None
-    usual = f"; by default {written(default)}" if isinstance(default, str | int | float | Path) else ""
-    return f"{PREFIX}{name.upper()}{source} {wrong}{usual}"
-
-
-def _anchored(settings: Settings, cwd: Path) -> dict[str, object]:
-    """Paths made absolute, so that a later change of directory does not move them."""
-    scheme, _, rest = settings.database_url.get_secret_value().partition(":///")
-    update: dict[str, object] = {"keys_dir": cwd / settings.keys_dir}
-    if settings.outbound_ca_file:
-        update["outbound_ca_file"] = cwd / settings.outbound_ca_file
-    if scheme.startswith("sqlite") and not rest.startswith("file:"):
-        update["database_url"] = SecretStr(f"{scheme}:///{cwd / rest}")
-    return update

@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from idp.outbound.addresses import AllowRule
-from idp.settings import Settings, SettingsError, is_loopback, load_settings
+from idp.setting_sources import SettingsError, load_settings
+from idp.settings import Settings, is_loopback
 
 DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 SECRET = "correct-horse-battery"

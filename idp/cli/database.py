@@ -62,7 +62,7 @@ def status(as_json: Json = False) -> None:
 @asynccontextmanager
 async def _database() -> "AsyncIterator[Database]":
     from idp.observe.logs import configure_logs
-    from idp.settings import load_settings
+    from idp.setting_sources import load_settings
     from idp.store.database import Database
 
     settings = load_settings()

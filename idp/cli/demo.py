@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from idp.cli.apply import apply_over
 from idp.cli.run import CannotStart
-from idp.settings import Settings, is_loopback, load_settings
+from idp.setting_sources import load_settings
+from idp.settings import Settings, is_loopback
 
 if TYPE_CHECKING:
     from idp.opening import Opened

@@ -39,7 +39,7 @@ def over_store(work: "Callable[[Opened], Awaitable[T]]", *, create: bool = False
     """Open the store that the settings name, run `work` over it, and return what that returns."""
     from idp.observe.logs import configure_logs
     from idp.opening import open_store
-    from idp.settings import load_settings
+    from idp.setting_sources import load_settings
 
     async def opened() -> T:
         settings = load_settings()
@@ -79,7 +79,7 @@ def describe(error: Exception) -> tuple[int, str] | None:
     from idp.services.installation import WrongKey
     from idp.services.lab_permissions import Forbidden
     from idp.services.signing_keys import KeyNotReady
-    from idp.settings import SettingsError
+    from idp.setting_sources import SettingsError
     from idp.store.errors import SchemaError, StoreError, Unavailable
 
     if isinstance(error, Unavailable):

@@ -20,7 +20,8 @@ from idp.cli.run import CANNOT_START, CannotStart, refusing
 from idp.cli.transport import Protocol
 from idp.cli.worker import loading, spare_the_garbage_collector
 from idp.observe.logs import configure_logs, get_logger
-from idp.settings import Settings, is_loopback, load_settings
+from idp.setting_sources import load_settings
+from idp.settings import Settings, is_loopback
 
 _LOOPBACK_HOSTS = {"localhost", "127.0.0.1", "::1"}
 _BACKLOG = 2048

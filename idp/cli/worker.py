@@ -20,7 +20,7 @@ def create() -> Callable[..., Awaitable[None]]:
     with loading():
         from idp.app import create_app
         from idp.observe.logs import configure_logs
-        from idp.settings import load_settings
+        from idp.setting_sources import load_settings
         from idp.web.services import Drain
 
     settings = load_settings()
