@@ -66,6 +66,15 @@ class AuditAction(StrEnum):
     JOIN_REQUEST_WITHDRAWN = "join_request.withdrawn"
     LAB_APPLICATION_ALLOWED = "lab_application.allowed"
     LAB_APPLICATION_DISALLOWED = "lab_application.disallowed"
+    LINKED_ACCOUNT_ADDED = "linked_account.added"
+    LINKED_ACCOUNT_REMOVED = "linked_account.removed"
+    PROVIDER_CREATED = "provider.created"
+    PROVIDER_UPDATED = "provider.updated"
+    PROVIDER_DELETED = "provider.deleted"
+    LAB_RULE_CREATED = "lab_rule.created"
+    LAB_RULE_UPDATED = "lab_rule.updated"
+    LAB_RULE_DELETED = "lab_rule.deleted"
+    UPSTREAM_TOKEN_RELEASED = "upstream_token.released"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,7 @@ class GrantType(StrEnum):
     IMPLICIT = "implicit"
     REFRESH_TOKEN = "refresh_token"
     CLIENT_CREDENTIALS = "client_credentials"
+    TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
 class SubjectType(StrEnum):

@@ -16,9 +16,9 @@ class Grant:
     """A user's authorization of a client, with how and when the user had signed in.
 
     An `offline` grant outlives the browser session; any other ends at `expires_at`, when the session does.
-    `claims` is the claims parameter of its request (OpenID Connect Core §5.5); `resources` are what its access tokens
-    are for (RFC 8707), this server itself where there are none. `labs` is the consent to tell of labs as it was then;
-    None where none is needed.
+    `auth_time` is told nobody unless `auth_time_known`. `claims` is the claims parameter of its request (OpenID Connect
+    Core §5.5); `resources` are what its access tokens are for (RFC 8707), this server itself where there are none.
+    `labs` is the consent to tell of labs as it was then; None where none is needed.
     """
 
     id: str
@@ -30,6 +30,7 @@ class Grant:
     amr: tuple[str, ...]
     created_at: datetime
     expires_at: datetime
+    auth_time_known: bool = True
     session_id: str | None = None
     offline: bool = False
     nonce: str | None = None

@@ -47,11 +47,15 @@ class LabStatus(StrEnum):
 
 
 class ManagedBy(StrEnum):
-    """Who created a row: an apply file (`--prune` removes only such), an administrator, or a client itself."""
+    """Who created a row: an apply file (`--prune` removes only such), an administrator, or a client itself.
+
+    What comes from the settings has no row.
+    """
 
     APPLY = "apply"
     ADMIN = "admin"
     REGISTRATION = "registration"
+    SETTINGS = "settings"
 
 
 def is_lab_slug(text: str) -> bool:

@@ -14,6 +14,8 @@ class MailPurpose(StrEnum):
     LAB_MEMBERSHIP_ENDS = "lab_membership_ends"
     JOIN_REQUEST = "join_request"
     JOIN_REQUEST_DECIDED = "join_request_decided"
+    LINKED_ACCOUNT_ADDED = "linked_account_added"
+    LINKED_ACCOUNT_REMOVED = "linked_account_removed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

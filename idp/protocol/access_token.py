@@ -45,7 +45,8 @@ def access_token_claims(
         claims["nbf"] = claims["iat"]
     if grant is not None:
         # §2.2.1: the same values as in the ID token, on refresh too.
-        claims["auth_time"] = int(grant.auth_time.timestamp())
+        if grant.auth_time_known:
+            claims["auth_time"] = int(grant.auth_time.timestamp())
         claims["acr"] = grant.acr
         claims["amr"] = list(grant.amr)
     return claims

@@ -44,6 +44,11 @@ class ClaimsRequest:
         return value if isinstance(value, str) else None
 
     @property
+    def essential_auth_time(self) -> bool:
+        """Whether the answer must tell when the user signed in (§2)."""
+        return (self.id_token.get("auth_time") or {}).get("essential") is True
+
+    @property
     def essential_acr(self) -> frozenset[str]:
         """One of which must be met (§5.5.1.1); empty when nothing is demanded."""
         wish = self.id_token.get("acr") or {}

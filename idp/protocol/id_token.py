@@ -34,11 +34,12 @@ def id_token_claims(
         "aud": grant.client_id,
         "iat": int(now.timestamp()),
         "exp": int(expires_at.timestamp()),
-        "auth_time": int(grant.auth_time.timestamp()),
         "acr": grant.acr,
         "amr": list(grant.amr),
         **hashes,
     }
+    if grant.auth_time_known:
+        claims["auth_time"] = int(grant.auth_time.timestamp())
     if sid is not None:
         claims["sid"] = sid
     if with_nonce and grant.nonce is not None:

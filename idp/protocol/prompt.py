@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from idp.domain.claims import SCOPE_OF_CLAIM
@@ -77,6 +77,36 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
     return Step.ANSWER
 
 
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """What a request demands about when its user proved who they are: `anew`, not longer ago, or only known."""
+
+    anew: bool = False
+    max_age: timedelta | None = None
+
+    def met(self, auth_time: datetime | None, *, since: datetime, now: datetime) -> bool:
+        """Whether somebody who proved it at `auth_time`, in whole seconds, may be answered for.
+
+        `since` is when they were asked to. Nobody who does not say when has proved anything (§2, `auth_time`).
+        """
+        if auth_time is None:
+            return False
+        if self.anew:
+            return auth_time >= since.replace(microsecond=0)
+        return self.max_age is None or now - auth_time <= self.max_age or auth_time >= since.replace(microsecond=0)
+
+
+def demanded_freshness(request: AuthorizationRequest) -> Freshness | None:
+    """Return what a request demands; None where any sign-in will do (OpenID Connect Core §3.1.2.1)."""
+    # max_age=0 is the same as prompt=login.
+    if "login" in request.prompt or request.max_age == timedelta(0):
+        return Freshness(anew=True)
+    if request.max_age is not None:
+        return Freshness(max_age=request.max_age)
+    told = request.client.require_auth_time or request.claims.essential_auth_time
+    return Freshness() if told else None
+
+
 def consent_tokens(request: AuthorizationRequest) -> tuple[str, ...]:
     """Return what the user must have agreed to: scopes, `claim NAME` and `resource URI`.
 
@@ -101,13 +131,15 @@ def covers(held: Iterable[str], asked: Iterable[str]) -> bool:
 
 def _signed_in_for_this(situation: Situation) -> bool:
     session, interaction = situation.session, situation.interaction
-    # Remembered, and not concluded from the time alone: another tab or browser may have signed in meanwhile.
-    return (
-        session is not None
-        and interaction is not None
-        and interaction.session_id == session.id
-        and session.auth_time >= interaction.created_at
-    )
+    # Remembered, and not concluded from the time: another tab may have signed in meanwhile, and with another provider
+    # nobody need have proved anything anew.
+    return session is not None and interaction is not None and interaction.session_id == session.id
+
+
+def _asked_at(situation: Situation) -> datetime:
+    # In whole seconds, as `auth_time` is told.
+    interaction = situation.interaction
+    return datetime.max.replace(tzinfo=UTC) if interaction is None else interaction.created_at.replace(microsecond=0)
 
 
 def _needs_selection(request: AuthorizationRequest, situation: Situation) -> bool:
@@ -126,13 +158,15 @@ def _needs_login(request: AuthorizationRequest, situation: Situation, now: datet
     session = situation.session
     if session is None or situation.hinted is False:
         return True
-    # A sign-in within this very request satisfies whatever asked for it.
-    if _signed_in_for_this(situation):
+    demand = demanded_freshness(request)
+    if demand is None:
         return False
-    if "login" in request.prompt:
+    if not session.auth_time_known:
         return True
-    # max_age=0 is the same as prompt=login (§3.1.2.1).
-    return request.max_age is not None and (not request.max_age or now - session.auth_time > request.max_age)
+    # A proof within this very request satisfies whatever asked for it, however long the person took to go on.
+    if _signed_in_for_this(situation) and session.proven_since(_asked_at(situation)):
+        return False
+    return demand.anew or (demand.max_age is not None and now - session.auth_time > demand.max_age)
 
 
 def _needs_consent(request: AuthorizationRequest, situation: Situation) -> bool:

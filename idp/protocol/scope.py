@@ -1,7 +1,7 @@
 """Scopes (RFC 6749 §3.3, OpenID Connect Core §5.4 and §11): what a client asks for and may get."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from idp.domain.client import Client, GrantType, Profile
 from idp.domain.lab import LabMembership
@@ -23,6 +23,8 @@ _MAX_SCOPES = 100
 SCOPES_SUPPORTED = ("openid", "profile", "email", "address", "phone", "offline_access")
 # What speaks about a person and so means nothing for a client that acts for itself.
 USER_SCOPES = frozenset(SCOPES_SUPPORTED)
+# With the name of a provider: the use of that provider's own API in somebody's name, by token exchange (RFC 8693).
+_PROVIDER = "provider:"
 
 
 def parse_scope(raw: str | None) -> tuple[str, ...]:
@@ -43,12 +45,30 @@ def is_scope_token(text: str) -> bool:
     return _TOKEN.fullmatch(text) is not None
 
 
-def check_user_scope(client: Client, raw: str | None, *, code: bool, entitlements: bool = True) -> tuple[str, ...]:
+def provider_scope(provider: str) -> str:
+    """Return the scope for the API of the provider of that name."""
+    return f"{_PROVIDER}{provider}"
+
+
+def provider_of(token: str) -> str | None:
+    """Return the name of the provider for whose API a scope is; None for any other scope."""
+    return token.removeprefix(_PROVIDER) if token.startswith(_PROVIDER) else None
+
+
+def check_user_scope(
+    client: Client,
+    raw: str | None,
+    *,
+    code: bool,
+    entitlements: bool = True,
+    providers: Collection[str] | None = None,
+) -> tuple[str, ...]:
     """Return what of the requested scope a user may be asked to give to this client.
 
     What the client did not register is left out (RFC 6749 §3.3), as is `offline_access` where it could not refresh or
     the answer holds no code (OpenID Connect Core §11), and `entitlements` where there are none. A lab needs no
-    registration of its own: the client may see it.
+    registration of its own: the client may see it. `providers` are those whose APIs the client may use; without them
+    that is left to the exchange, which looks again in any case.
 
     Raises:
         InvalidScope: malformed, it names a lab that the client may not see, or nothing is left.
@@ -61,6 +81,7 @@ def check_user_scope(client: Client, raw: str | None, *, code: bool, entitlement
         if _is_available(client, token)
         and (token != "offline_access" or (code and GrantType.REFRESH_TOKEN in client.grant_types))
         and (token != "entitlements" or entitlements)
+        and (providers is None or provider_of(token) in {None, *providers})
     )
     if not granted:
         raise InvalidScope
@@ -112,11 +133,15 @@ def check_client_scope(client: Client, raw: str | None, held: Sequence[LabMember
         if role is None or (lab.role is not None and not role.contains(lab.role)):
             raise InvalidScope(detail="the scope names a lab that gave the client nothing, or a lower role")
     granted = tuple(
-        token for token in requested if names_lab(token) or (token in client.scopes and token not in USER_SCOPES)
+        token for token in requested if names_lab(token) or (token in client.scopes and not _is_about_a_person(token))
     )
     if requested and not granted:
         raise InvalidScope
     return granted
+
+
+def _is_about_a_person(token: str) -> bool:
+    return token in USER_SCOPES or provider_of(token) is not None
 
 
 def still_registered(client: Client, scope: Iterable[str]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, and_, func, select, update
+from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, and_, func, select, true, update
 
 from idp.domain.client import Client
 from idp.domain.consent import LabConsent, covers_labs, narrowed, unasked
@@ -29,6 +29,7 @@ grants = Table(
     Column("session_id", String(64)),
     Column("scope", Text, nullable=False),
     Column("auth_time", Instant, nullable=False),
+    Column("auth_time_known", Boolean, nullable=False, server_default=true()),
     Column("acr", String(200), nullable=False),
     Column("amr", TupleOf(), nullable=False),
     Column("nonce", Text),

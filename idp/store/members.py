@@ -162,6 +162,20 @@ class Members:
         row = (await self._connection.execute(query, {"lab_ids": many(lab_ids, dialect)})).first()
         return None if row is None else USERS.from_row(row)
 
+    async def given_by(self, lab_id: str, granted_by: str, *, after: str = "", limit: int) -> list[LabMember]:
+        """Return up to `limit` members behind an id whose role somebody or some rule gave, in the order of ids."""
+        query = select(*_MEMBER).join_from(users, memberships, _JOINED).where(*_of(lab_id), users.c.id > after)
+        query = query.where(memberships.c.granted_by == granted_by)
+        return await self._many(query.order_by(users.c.id).limit(limit))
+
+    async def counts_by_giver(self, lab_id: str, givers: Sequence[str]) -> dict[str, int]:
+        """Return how many members of a lab have their role of each of those who gave some, people or rules."""
+        dialect = self._connection.dialect.name
+        query = select(memberships.c.granted_by, func.count()).where(*_of(lab_id))
+        query = query.where(any_of(memberships.c.granted_by, "givers", dialect)).group_by(memberships.c.granted_by)
+        rows = await self._connection.execute(query, {"givers": many(givers, dialect)})
+        return {str(giver): int(count) for giver, count in rows}
+
     async def _many(self, query: Select[Any], values: dict[str, Any] | None = None) -> list[LabMember]:
         return [_member(row) for row in await self._connection.execute(query, values)]
 

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, Text, update
+from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, true, update
 
 from idp.domain.session import Session
 from idp.store.columns import Instant, TupleOf, metadata
@@ -16,6 +16,7 @@ sessions = Table(
     Column("hash", String(64), nullable=False, unique=True),
     Column("user_id", String(40), ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
     Column("auth_time", Instant, nullable=False),
+    Column("auth_time_known", Boolean, nullable=False, server_default=true()),
     Column("acr", String(200), nullable=False),
     Column("amr", TupleOf(), nullable=False),
     Column("created_at", Instant, nullable=False),

@@ -47,6 +47,7 @@ from idp.store.mapping import Mapping
 from idp.store.members import Members
 from idp.store.one_time_links import OneTimeLinks, one_time_links
 from idp.store.prepared import Prepared
+from idp.store.providers import LabDepartures, LabRules, Providers
 from idp.store.refusals import Refusals, refusals
 from idp.store.registration import InitialAccessTokens, initial_access_tokens
 from idp.store.repository import columns_of
@@ -54,6 +55,14 @@ from idp.store.resources import Resources
 from idp.store.seen_tokens import SeenTokens, seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
+from idp.store.upstream import (
+    KeptDocuments,
+    LinkedAccounts,
+    UpstreamSessions,
+    UpstreamVisits,
+    kept_documents,
+    upstream_visits,
+)
 from idp.store.users import USERS, Credentials, Users, users
 
 _CLOCK: dict[str, ColumnElement[Any]] = {
@@ -77,9 +86,11 @@ _EXPIRING = (
     refusals,
     seen_tokens,
     invitations,
+    upstream_visits,
+    kept_documents,
 )
 # These explain nothing once they have expired: requests anybody can send, and what only guards against a repetition.
-_GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens})
+_GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens, upstream_visits, kept_documents})
 
 
 class Transaction:
@@ -116,6 +127,13 @@ class Transaction:
         self.invitations = Invitations(connection)
         self.join_requests = JoinRequests(connection)
         self.lab_grants = LabGrants(connection)
+        self.providers = Providers(connection)
+        self.lab_rules = LabRules(connection)
+        self.lab_departures = LabDepartures(connection)
+        self.linked_accounts = LinkedAccounts(connection)
+        self.upstream_visits = UpstreamVisits(connection)
+        self.upstream_sessions = UpstreamSessions(connection)
+        self.kept_documents = KeptDocuments(connection)
 
     async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
         """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""
