@@ -9,7 +9,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,18 +39,24 @@ class Forbidden(OutboundError):
     """The address may not be reached (scheme, port, network); see IDP_OUTBOUND_ALLOW."""
 
 
+class Unreachable(OutboundError):
+    """No connection came about, so that nothing of the request was sent: it may be made again, whatever it does."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """An answer, whatever its status (3xx never comes this far).
 
     `content_type` is the media type alone in lower case, "" where there is none; `max_age` is how long it may be
-    cached (RFC 9111 §5.2.2.1), None where nothing allows that.
+    cached (RFC 9111 §5.2.2), nothing where that is forbidden and None where the answer does not say; `date` is the
+    other side's time (RFC 9110 §6.6.1) in UTC, None where it does not tell or nobody can read it.
     """
 
     status: int
     content_type: str
     body: bytes
     max_age: timedelta | None
+    date: datetime | None = None
 
 
 class Outbound:
@@ -81,20 +87,59 @@ class Outbound:
 
         Raises:
             Forbidden: the URL leads where it must not.
+            Unreachable: no connection came about.
             OutboundError: the URL is not valid, or there was no answer within the limits.
         """
-        limit = self._max_bytes if max_bytes is None else max_bytes
-        return await self._send("GET", url, {"Accept": accept}, None, limit)
+        return await self.send("GET", url, {"Accept": accept}, None, max_bytes=max_bytes)
 
     async def post_form(self, url: str, form: Mapping[str, str]) -> Fetched:
         """Post a form (`application/x-www-form-urlencoded`).
 
         Raises:
             Forbidden: the URL leads where it must not.
+            Unreachable: no connection came about.
             OutboundError: the URL is not valid, or there was no answer within the limits.
         """
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return await self._send("POST", url, headers, urlencode(form).encode("ascii"), self._max_bytes)
+        return await self.send("POST", url, headers, urlencode(form).encode("ascii"))
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        *,
+        max_bytes: int | None = None,
+        timeout: timedelta | None = None,
+    ) -> Fetched:
+        """Make a request, with limits of its own where they are given instead of the client's.
+
+        The headers are those beside Host, User-Agent, Accept-Encoding, Connection and Content-Length.
+
+        Raises:
+            Forbidden: the URL leads where it must not.
+            Unreachable: no connection came about; the request may be made again.
+            OutboundError: the URL or a header is not valid, or there was no answer within the limits.
+        """
+        # Loaded with the first request: a server that never fetches anything does without the HTTP library.
+        from idp.outbound.exchange import HttpRequest, exchange, read_url
+
+        target = read_url(url)
+        if not all(text.isascii() for pair in headers.items() for text in pair):
+            raise OutboundError(f"a header of the request to {target} is not in ASCII")
+        request = HttpRequest(method, headers, content)
+        seconds = (self._timeout if timeout is None else timeout).total_seconds()
+        limit = self._max_bytes if max_bytes is None else max_bytes
+        try:
+            async with asyncio.timeout(seconds):
+                addresses = self._check(target, await self._addresses(target))
+                return await exchange(target, addresses, request, tls=self._tls, seconds=seconds, max_bytes=limit)
+        except TimeoutError:
+            why = f"did not answer within {seconds:g} seconds"
+        except OSError as error:
+            why = f"gave no valid answer: {type(error).__name__}"
+        raise (OutboundError if request.is_sent else Unreachable)(f"{target} {why}")
 
     async def close(self) -> None:
         """Drop the names that wait to be resolved, and end the threads; nothing can be fetched any more."""
@@ -107,31 +152,13 @@ class Outbound:
 
         return trusted_authorities(self._ca_file)
 
-    async def _send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, max_bytes: int
-    ) -> Fetched:
-        # Loaded with the first request: a server that never fetches anything does without the HTTP library.
-        from idp.outbound.exchange import HttpRequest, exchange, read_url
-
-        target = read_url(url)
-        request = HttpRequest(method, headers, content)
-        seconds = self._timeout.total_seconds()
-        try:
-            async with asyncio.timeout(seconds):
-                addresses = self._check(target, await self._addresses(target))
-                return await exchange(target, addresses, request, tls=self._tls, seconds=seconds, max_bytes=max_bytes)
-        except TimeoutError:
-            raise OutboundError(f"{target} did not answer within {seconds:g} seconds") from None
-        except OSError as error:
-            raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
-
     async def _addresses(self, target: "Target") -> list[IPAddress]:
         if target.address:
             return [target.address]
         try:
             found = await self._resolve(target.host, target.port)
         except socket.gaierror as error:
-            raise OutboundError(f"{target} cannot be resolved: {error.strerror}") from None
+            raise Unreachable(f"{target} cannot be resolved: {error.strerror}") from None
         return [parse_address(text) for text in found]
 
     def _check(self, target: "Target", addresses: Iterable[IPAddress]) -> list[IPAddress]:

@@ -7,16 +7,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from ssl import SSLContext
+from typing import Any
 from urllib.request import parse_http_list
 
 import httpcore2
 import httpx2
 
 from idp.outbound.addresses import IPAddress, is_host_name, parse_address
-from idp.outbound.client import Fetched, Forbidden, OutboundError
+from idp.outbound.client import Fetched, Forbidden, OutboundError, Unreachable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # More digits count as no answer: an age of centuries.
@@ -78,13 +80,21 @@ def trusted_authorities(ca_file: Path | None) -> SSLContext:
     return context
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class HttpRequest:
-    """What is sent; the headers are those beside the ones that every request has."""
+    """What is sent; the headers are those beside the ones that every request has.
+
+    `is_sent` says whether the other side may have seen any of it.
+    """
 
     method: str
     headers: Mapping[str, str]
     content: bytes | None
+    is_sent: bool = False
+
+    async def trace(self, event: str, _: Mapping[str, Any]) -> None:
+        """Note what the HTTP library says that it does: whatever is not about connecting is after that."""
+        self.is_sent = self.is_sent or not event.startswith("connection.")
 
 
 async def exchange(
@@ -101,13 +111,14 @@ async def exchange(
     `seconds` is shared out among the addresses; that the whole ends in time is the caller's business.
 
     Raises:
-        OutboundError: none can be reached, or the answer is none that we take.
+        Unreachable: none can be reached, or none that proves its name.
+        OutboundError: a header cannot be sent, or the answer is none that we take.
     """
     try:
         async with aclosing(_Pinned(addresses, seconds)) as network:
             return await _exchange(target, network, request, tls, max_bytes)
     except httpcore2.ConnectError as error:
-        raise OutboundError(f"{target} cannot be reached: {error}") from None
+        raise Unreachable(f"{target} cannot be reached: {error}") from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
         # The kind alone: the text may repeat what the other side sent.
         raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
@@ -120,7 +131,10 @@ async def _exchange(
     connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=network)
     always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity", "Connection": "close"}
     fields = [*always.items(), *request.headers.items()]
-    async with connection.stream(request.method, url, headers=fields, content=request.content) as response:
+    watching = {"trace": request.trace}
+    async with connection.stream(
+        request.method, url, headers=fields, content=request.content, extensions=watching
+    ) as response:
         answer = httpx2.Headers(response.headers)
         if response.status < 200 or 300 <= response.status < 400:
             raise OutboundError(f"{target} answered with {response.status}, which is not followed")
@@ -132,7 +146,8 @@ async def _exchange(
             if len(body) > max_bytes:
                 raise OutboundError(f"{target} answered with more than {max_bytes} bytes")
     media_type = answer.get("content-type", "").partition(";")[0].strip().lower()
-    return Fetched(response.status, media_type, bytes(body), _max_age(answer.get("cache-control", "")))
+    max_age = _max_age(answer.get("cache-control", ""))
+    return Fetched(response.status, media_type, bytes(body), max_age, _date(answer.get("date", "")))
 
 
 class _Pinned(httpcore2.AsyncNetworkBackend):
@@ -170,7 +185,16 @@ class _Pinned(httpcore2.AsyncNetworkBackend):
 
 def _max_age(cache_control: str) -> timedelta | None:
     directives = [directive.lower() for directive in parse_http_list(cache_control)]
-    if "no-store" in directives:
-        return None
+    if "no-store" in directives or "no-cache" in directives:
+        return timedelta()
     ages = filter(None, map(_MAX_AGE.fullmatch, directives))
     return next((timedelta(seconds=int(age[1])) for age in ages), None)
+
+
+def _date(text: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(text)
+        # One without a zone is in UTC, as all are (RFC 9110 §5.6.7).
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from idp.outbound.addresses import AllowRule
-from idp.outbound.client import Fetched, Outbound, OutboundError
+from idp.outbound.client import Fetched, Forbidden, Outbound, OutboundError, Unreachable
 from tests.outbound.conftest import OTHER_PUBLIC, PUBLIC, Authority, Handler, Internet, Peer, Serve
 
 SECRET = "correct-horse-battery"
 LOOPBACK = [AllowRule.parse("127.0.0.1")]
 SHORT = timedelta(seconds=0.3)
+DATE = datetime(1994, 11, 6, 8, 49, 37, tzinfo=UTC)
 
 
 async def on_loopback(host: str, port: int) -> Sequence[str]:
@@ -110,6 +111,35 @@ async def test_the_usual_port_is_left_out_and_a_name_with_other_letters_is_asked
     assert peer.fields()["host"] == named
 
 
+async def test_any_method_is_sent_with_the_given_headers_and_body(client: Outbound, serve: Serve) -> None:
+    peer = await serve()
+    headers = {"Accept": "application/json", "Content-Type": "text/plain"}
+    await client.send("PUT", f"https://rp.example:{peer.port}/a", headers, b"body")
+    assert peer.requests[0].startswith("PUT /a HTTP/1.1\r\n")
+    assert peer.requests[0].endswith("\r\n\r\nbody")
+    assert peer.fields() == {
+        "host": f"rp.example:{peer.port}",
+        "user-agent": "lab-id",
+        "accept": "application/json",
+        "accept-encoding": "identity",
+        "connection": "close",
+        "content-type": "text/plain",
+        "content-length": "4",
+    }
+
+
+@pytest.mark.parametrize("value", [f"{SECRET} é", f"{SECRET}\r\nX-Other: y", f"{SECRET}\0", f"{SECRET}\ud800"])
+async def test_a_header_that_cannot_be_sent_is_refused_without_repeating_it(
+    client: Outbound, serve: Serve, value: str
+) -> None:
+    """An access token that somebody else chose is such a header."""
+    peer = await serve()
+    with pytest.raises(OutboundError) as caught:
+        await client.send("GET", f"https://rp.example:{peer.port}/", {"Authorization": value}, None)
+    assert SECRET not in str(caught.value)
+    assert not peer.requests
+
+
 async def test_an_ipv6_address_is_asked_for_in_brackets(serve: Serve, authority: Authority) -> None:
     peer = await serve(host="::1")
     client = Outbound(allow=[AllowRule.parse(f"[::1]:{peer.port}")], ca_file=authority.ca_file)
@@ -157,8 +187,10 @@ async def test_the_media_type_is_told_without_parameters_rfc9110_s8_3_1(
         (['Cache-Control: private="a, max-age=1", max-age="60"'], 60),
         (["Cache-Control: public", "Cache-Control: max-age=60"], 60),
         (["Cache-Control: max-age=0"], 0),
-        (["Cache-Control: max-age=60, no-store"], None),
-        (["Cache-Control: No-Store", "Cache-Control: max-age=60"], None),
+        (["Cache-Control: max-age=60, no-store"], 0),
+        (["Cache-Control: No-Store", "Cache-Control: max-age=60"], 0),
+        (["Cache-Control: no-cache, max-age=60"], 0),
+        (['Cache-Control: no-cache="Set-Cookie", max-age=60'], 60),
         (["Cache-Control: s-maxage=60"], None),
         (["Cache-Control: max-age=-1"], None),
         (["Cache-Control: max-age=1.5"], None),
@@ -171,6 +203,30 @@ async def test_how_long_an_answer_may_be_kept_is_told_rfc9111_s5_2_2(
 ) -> None:
     fetched = await get(client, await serve(answer(b"{}", *fields)))
     assert fetched.max_age == (None if seconds is None else timedelta(seconds=seconds))
+
+
+@pytest.mark.parametrize(
+    ("fields", "date"),
+    [
+        (["Date: Sun, 06 Nov 1994 08:49:37 GMT"], DATE),
+        (["date: Sun, 06 Nov 1994 10:49:37 +0200"], DATE),
+        (["Date: Sun, 06 Nov 1994 08:49:37 -0000"], DATE),
+        (["Date: Sun Nov  6 08:49:37 1994"], DATE),
+        ([], None),
+        (["Date:"], None),
+        (["Date: yesterday"], None),
+        (["Date: Sun, 99 Nov 1994 08:49:37 GMT"], None),
+        (["Date: Sun, 06 Nov 99999 08:49:37 GMT"], None),
+        (["Date: Fri, 31 Dec 9999 23:59:59 -1400"], None),
+        (["Date: " + "9" * 5000], None),
+    ],
+)
+async def test_the_time_of_the_other_side_is_told_rfc9110_s6_6_1(
+    client: Outbound, serve: Serve, fields: list[str], date: datetime | None
+) -> None:
+    fetched = await get(client, await serve(answer(b"{}", *fields)))
+    assert fetched.date == date
+    assert fetched.date is None or fetched.date.tzinfo is UTC
 
 
 async def test_an_answer_in_chunks_and_one_that_ends_with_the_connection_are_read_whole(
@@ -345,6 +401,93 @@ async def test_whoever_cancels_a_request_ends_its_connection(client: Outbound, s
     with pytest.raises(asyncio.CancelledError):
         await request
     await peer.left.wait()
+
+
+async def test_one_request_may_have_a_time_of_its_own(client: Outbound, hasty: Outbound, serve: Serve) -> None:
+    peer = await serve(stalling(b""), tls=None)
+    url = f"http://rp.example:{peer.port}/"
+    with pytest.raises(OutboundError, match=r"did not answer within 0\.1 seconds"):
+        await client.send("GET", url, {}, None, timeout=timedelta(seconds=0.1))
+    late = await serve()
+    url = f"https://rp.example:{late.port}/"
+    assert (await hasty.send("GET", url, {}, None, timeout=timedelta(seconds=20))).status == 200
+
+
+# ── Whether anything was sent ───────────────────────────────────────────────────────────────────────────────────────
+async def posting(client: Outbound, url: str) -> OutboundError:
+    with pytest.raises(OutboundError) as caught:
+        await client.post_form(url, {"code": SECRET})
+    return caught.value
+
+
+async def test_a_refused_connection_is_told_apart_so_that_a_post_may_be_made_again(client: Outbound) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    assert isinstance(await posting(client, f"https://rp.example:{port}/"), Unreachable)
+
+
+async def test_a_certificate_that_is_not_trusted_ends_a_post_before_anything_is_sent(
+    client: Outbound, serve: Serve, other_authority: Authority
+) -> None:
+    peer = await serve(tls=other_authority.server("rp.example"))
+    assert isinstance(await posting(client, f"https://rp.example:{peer.port}/"), Unreachable)
+
+
+async def test_a_handshake_that_is_not_finished_ends_a_post_before_anything_is_sent(
+    hasty: Outbound, serve: Serve
+) -> None:
+    silent, hanging_up = await serve(tls=None), await serve(b"no TLS here", tls=None, listens_first=False)
+    assert isinstance(await posting(hasty, f"https://rp.example:{silent.port}/"), Unreachable)
+    assert isinstance(await posting(hasty, f"https://rp.example:{hanging_up.port}/"), Unreachable)
+
+
+async def test_a_name_that_cannot_be_resolved_ends_a_post_before_anything_is_sent() -> None:
+    async def never(host: str, port: int) -> Sequence[str]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def unknown(host: str, port: int) -> Sequence[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    for resolve in (never, unknown):
+        client = Outbound(resolve=resolve, timeout=timedelta(seconds=0.05))
+        assert isinstance(await posting(client, "https://rp.example/"), Unreachable)
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{"], ids=["nothing", "half"])
+@pytest.mark.parametrize(
+    ("tls", "leaves", "seconds"), [("", True, 5), (None, True, 5), (None, False, 0.5), ("", False, 1.5)]
+)
+async def test_a_post_that_may_have_been_read_is_never_called_unreachable(
+    client: Outbound, serve: Serve, tls: str | None, said: bytes, leaves: bool, seconds: float
+) -> None:
+    async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(said)
+        await writer.drain()
+        if leaves:
+            writer.transport.abort()
+        await reader.read()
+
+    peer = await serve(fail, tls=tls)
+    url = f"{'http' if tls is None else 'https'}://rp.example:{peer.port}/"
+    with pytest.raises(OutboundError) as caught:
+        await client.send("POST", url, {}, b"code", timeout=timedelta(seconds=seconds))
+    assert type(caught.value) is OutboundError
+    assert peer.requests, "the server has read it"
+
+
+async def test_a_connection_that_is_closed_before_the_request_is_read_may_have_been_read(
+    client: Outbound, serve: Serve
+) -> None:
+    async def abort(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    peer = await serve(abort, tls=None, listens_first=False)
+    assert type(await posting(client, f"http://rp.example:{peer.port}/")) is OutboundError
+
+
+async def test_an_address_that_may_not_be_reached_is_not_called_unreachable() -> None:
+    assert type(await posting(Outbound(), "https://127.0.0.1/")) is Forbidden
 
 
 # ── Form ────────────────────────────────────────────────────────────────────────────────────────────────────────────
