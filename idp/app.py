@@ -36,9 +36,12 @@ from idp.services.lab_csv import LabCsv
 from idp.services.lab_grants import LabGrants
 from idp.services.lab_reminders import LabReminders
 from idp.services.labs import Labs
+from idp.services.linked_accounts import LinkedAccounts
 from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
+from idp.services.one_tap import OneTap
+from idp.services.provider_test import ProviderTest
 from idp.services.rate_limit import RateLimits
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
@@ -47,16 +50,24 @@ from idp.services.resources import Resources
 from idp.services.revocation import Revocation
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
+from idp.services.sign_up import SignUp
 from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
-from idp.services.token import GrantContext, GrantHandler, TokenService
+from idp.services.token import GrantHandler, TokenService
+from idp.services.token_exchange import ExchangeContext
 from idp.services.token_issuer import TokenIssuer, TokenTimes
+from idp.services.upstream_arrival import UpstreamArrival
+from idp.services.upstream_logout import UpstreamLogout
+from idp.services.upstream_sign_in import LIMIT as UPSTREAM_LIMIT
+from idp.services.upstream_sign_in import UpstreamSignIn
+from idp.services.upstream_visits import UpstreamVisits
 from idp.services.userinfo import UserInfo
 from idp.settings import Settings, is_loopback
 from idp.web.cookies import Cookies
 from idp.web.direct import Direct
 from idp.web.errors import EXCEPTION_HANDLERS
 from idp.web.middleware.edge import Edge
+from idp.web.oauth.logout import UPSTREAM_LOGOUT
 from idp.web.oauth.wellknown import WellKnown
 from idp.web.pages import Pages
 from idp.web.services import Demo, Drain, Services
@@ -96,7 +107,8 @@ def create_app(
             jobs = _jobs(opened, backchannel_logout, logos)
             jobs.start()
             try:
-                yield _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
+                services = _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
+                yield {**services, UPSTREAM_LOGOUT: _upstream_logout(opened)}
             finally:
                 # Before the jobs, of which one waits for what is being fetched.
                 await logos.close()
@@ -142,6 +154,7 @@ def _services(
             registration.REFUSAL_LIMIT: settings.registration_limit,
             request_objects.LIMIT: settings.request_uri_limit,
             AUTHORIZATION_LIMIT: settings.authorization_limit,
+            UPSTREAM_LIMIT: settings.authorization_limit,
         },
         exempt=settings.rate_limit_exempt,
     )
@@ -175,6 +188,8 @@ def _services(
         interaction_ttl=_seconds(settings.interaction_ttl_seconds),
         entitlements=namespace is not None,
     )
+    visits = UpstreamVisits(store, opened.keys, clock)
+    sign_up = SignUp(settings.registration, settings.registration_domains)
     authentication = ClientAuthentication(
         clients,
         client_keys,
@@ -185,7 +200,7 @@ def _services(
         audiences=[metadata[member] for member in _ASSERTION_AUDIENCES],
     )
     grants: list[GrantHandler] = [
-        grant(GrantContext(store, token_issuer, opened.keys, resources))
+        grant(ExchangeContext(store, token_issuer, opened.keys, resources, opened.providers))
         for feature in FEATURES
         for grant in feature.grants
     ]
@@ -202,6 +217,7 @@ def _services(
         on_loopback=is_loopback(issuer),
         on_change=logos.begin,
     )
+    upstream_sign_in = _upstream_sign_in(opened, visits, sessions, sign_up, authorization, rate_limits)
     return Services(
         store=store,
         clock=clock,
@@ -210,6 +226,12 @@ def _services(
         client_authentication=authentication,
         signing_keys=opened.signing_keys,
         sessions=sessions,
+        providers=opened.providers,
+        provider_test=ProviderTest(opened.providers, sign_up, clock, issuer=issuer),
+        upstream_sign_in=upstream_sign_in,
+        one_tap=OneTap(store, opened.providers, upstream_sign_in, opened.keys, clock),
+        upstream_visits=visits,
+        linked_accounts=LinkedAccounts(store, opened.providers, opened.outbox, clock, issuer=issuer),
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
@@ -248,6 +270,31 @@ def _services(
         issuer=issuer,
         max_body_bytes=settings.max_body_bytes,
     )
+
+
+def _upstream_sign_in(
+    opened: Opened,
+    visits: UpstreamVisits,
+    sessions: Sessions,
+    sign_up: SignUp,
+    authorization: Authorization,
+    rate_limits: RateLimits,
+) -> UpstreamSignIn:
+    arrival = UpstreamArrival(opened.store, opened.keys, sessions, sign_up, opened.clock)
+    return UpstreamSignIn(
+        opened.store,
+        opened.providers,
+        visits,
+        arrival,
+        authorization,
+        rate_limits,
+        opened.clock,
+        opened.metrics,
+    )
+
+
+def _upstream_logout(opened: Opened) -> UpstreamLogout:
+    return UpstreamLogout(opened.store, opened.keys, opened.providers, opened.clock, issuer=opened.settings.issuer)
 
 
 def _backchannel_logout(opened: Opened, subjects: Subjects) -> BackchannelLogout:

@@ -10,6 +10,8 @@ from idp.services.authorization_code import AuthorizationCodeGrant
 from idp.services.client_credentials import ClientCredentialsGrant
 from idp.services.refresh_token import RefreshTokenGrant
 from idp.services.token import GrantHandler
+from idp.services.token_exchange import TokenExchangeGrant
+from idp.services.upstream_logout import DONE_PATH
 from idp.settings import Settings
 from idp.web import (
     account,
@@ -19,14 +21,18 @@ from idp.web import (
     health,
     home,
     invitations,
+    linked_accounts,
     login,
     logo,
+    one_tap,
     select_account,
     setup,
+    upstream,
 )
+from idp.web.admin import providers as admin_providers
 from idp.web.api import operations as api
 from idp.web.labs import invitations as lab_invitations
-from idp.web.labs import join_requests, lab_applications, lab_csv, lab_grants, members, profile
+from idp.web.labs import join_requests, lab_applications, lab_csv, lab_grants, members, profile, rules
 from idp.web.labs import settings as lab_settings
 from idp.web.oauth import authorize, introspect, logout, registration, revoke, session_management, token, userinfo
 from idp.web.oauth.wellknown import JWKS_PATH
@@ -79,8 +85,20 @@ FEATURES = (
         grants=(AuthorizationCodeGrant,),
         metadata={"authorization_endpoint": "/authorize"},
     ),
+    Feature(
+        spec="Sign in through other providers: OpenID Connect Core, RFC 6749",
+        routes=(
+            Route("/login/{provider}", upstream.leave, methods=_GET_POST),
+            Route("/login/{provider}/callback", upstream.callback),
+            Route("/login/{provider}/one-tap", one_tap.one_tap, methods=["POST"]),
+            Route("/login/{provider}/link/{handle}", upstream.link, methods=_GET_POST),
+            Route("/login/{provider}/address/{handle}", upstream.address, methods=_GET_POST),
+            Route("/account/linked", linked_accounts.linked_accounts, methods=_GET_POST),
+        ),
+    ),
     Feature(spec="RFC 6749 refresh token", grants=(RefreshTokenGrant,)),
     Feature(spec="RFC 6749 client credentials", grants=(ClientCredentialsGrant,)),
+    Feature(spec="RFC 8693", grants=(TokenExchangeGrant,)),
     Feature(
         spec="RFC 7009",
         routes=(Route("/revoke", revoke.revoke, methods=_CROSS_ORIGIN),),
@@ -88,7 +106,7 @@ FEATURES = (
     ),
     Feature(
         spec="OpenID Connect RP-Initiated, Front-Channel and Back-Channel Logout",
-        routes=(Route("/logout", logout.logout, methods=_GET_POST),),
+        routes=(Route("/logout", logout.logout, methods=_GET_POST), Route(DONE_PATH, logout.done)),
         metadata={"end_session_endpoint": "/logout"},
     ),
     Feature(
@@ -126,6 +144,7 @@ FEATURES = (
             Route("/labs/{slug}/requests", join_requests.join_requests, methods=_GET_POST),
             Route("/labs/{slug}/services", lab_grants.lab_grants, methods=_GET_POST),
             Route("/labs/{slug}/applications", lab_applications.lab_applications, methods=_GET_POST),
+            Route("/labs/{slug}/rules", rules.rules, methods=_GET_POST),
             Route("/labs/{slug}/settings", lab_settings.settings, methods=_GET_POST),
             Route("/labs/{slug}/join", profile.join, methods=_GET_POST),
         ),
@@ -136,6 +155,7 @@ FEATURES = (
             Route("/", home.home),
             Route("/account/apps", account.applications, methods=_GET_POST),
             Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
+            Route("/admin/providers", admin_providers.providers, methods=_GET_POST),
             Route("/explain/{reference}", explain.explain),
             Route("/setup/{token}", setup.setup, methods=_GET_POST),
             Route("/healthz", health.healthz),

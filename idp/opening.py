@@ -20,6 +20,7 @@ from idp.resources import migrations_dir, templates_dir
 from idp.services.clients import Clients
 from idp.services.installation import DataKeys, KeySource, open_keys
 from idp.services.mail import Outbox
+from idp.services.providers import GoogleSettings, Providers
 from idp.services.signing_keys import KeyTimes, SigningKeys
 from idp.setting_values import mail_host
 from idp.settings import Settings, is_loopback
@@ -42,6 +43,7 @@ class Opened:
     hasher: PasswordHasher
     outbound: Outbound
     outbox: Outbox
+    providers: Providers
 
 
 @asynccontextmanager
@@ -89,7 +91,8 @@ async def open_store(settings: Settings, *, clock: Clock = system_clock, create:
         )
         clients = Clients(store, keys, clock)
         outbox = _outbox(settings, store, keys, clock, metrics)
-        yield Opened(settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound, outbox)
+        providers = Providers(store, keys, outbound, clock, issuer=settings.issuer, google=_google(settings))
+        yield Opened(settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound, outbox, providers)
     finally:
         await outbound.close()
         await store.close()
@@ -106,6 +109,18 @@ def _outbox(settings: Settings, store: Store, keys: DataKeys, clock: Clock, metr
     templates = MailTemplates(templates_dir(), service_name=settings.service_name, issuer=settings.issuer)
     sender = parse_mailbox(settings.mail_from)
     return Outbox(store, keys, mailer, templates, clock, metrics, sender=sender, host=host)
+
+
+def _google(settings: Settings) -> GoogleSettings | None:
+    if settings.google_client_id is None or settings.google_client_secret is None:
+        return None
+    return GoogleSettings(
+        client_id=settings.google_client_id,
+        client_secret=settings.google_client_secret.get_secret_value(),
+        issuer=settings.google_issuer,
+        hosted_domains=settings.google_hosted_domain,
+        one_tap=settings.google_one_tap,
+    )
 
 
 def _key_times(settings: Settings) -> KeyTimes:

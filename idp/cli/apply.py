@@ -51,7 +51,7 @@ def export(
         bool, typer.Option("--with-password-hashes", help="Include the hashes; keep the file as you would a password.")
     ] = False,
 ) -> None:
-    """Print the store as a file for `idp apply`; client secrets cannot be exported."""
+    """Print the store as a file for `idp apply`; secrets of clients and providers are not exported."""
 
     async def run(opened: "Opened") -> str:
         from idp.services.export import export as export_store
@@ -74,4 +74,5 @@ def apply_over(opened: "Opened") -> "Apply":
         issuer=settings.issuer,
         password_min_length=settings.password_min_length,
         entitlements=settings.entitlement_namespace is not None,
+        google=settings.google_client_id is not None,
     )

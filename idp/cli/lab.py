@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from idp.cli import lab_invitations, lab_members, lab_services
+from idp.cli import lab_invitations, lab_members, lab_rules, lab_services
 from idp.cli.run import Json, LabSlug, echo_json, every, group, over_store, refuse
 from idp.domain.lab import LabStatus
 
@@ -228,3 +228,7 @@ app.command()(lab_invitations.invitations)
 app.command()(lab_invitations.revoke_invitation)
 app.command()(lab_services.grant_service)
 app.command()(lab_services.revoke_service)
+app.command()(lab_rules.rules)
+app.command()(lab_rules.preview_rule)
+app.command()(lab_rules.add_rule)
+app.command()(lab_rules.remove_rule)

@@ -7,7 +7,7 @@ import typer
 from typer.core import TyperGroup
 
 from idp import __version__
-from idp.cli import apply, client, database, explain, keys, lab, logout, registration, serve, user
+from idp.cli import apply, client, database, explain, keys, lab, logout, provider, registration, serve, user
 
 
 class _Commands(TyperGroup):
@@ -58,6 +58,7 @@ app.add_typer(user.app, name="user")
 app.add_typer(client.app, name="client")
 app.add_typer(registration.app, name="registration-token")
 app.add_typer(lab.app, name="lab")
+app.add_typer(provider.app, name="provider")
 app.add_typer(logout.app, name="logout-deliveries")
 
 

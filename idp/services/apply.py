@@ -11,14 +11,17 @@ from idp.domain.audit import AuditAction, AuditEvent
 from idp.domain.clock import Clock
 from idp.domain.lab import Lab, Membership
 from idp.domain.lab_grant import LabGrant
+from idp.domain.lab_rule import LabRule
 from idp.domain.user import User
 from idp.services.accounts import password_credential, password_fault, save_user
 from idp.services.apply_advice import advice
 from idp.services.apply_file import ApplyFile, ApplyRefused, Entry
-from idp.services.apply_plan import ACTOR, Change, ChangeKind, Plan, State, Step
+from idp.services.apply_plan import Plan
+from idp.services.apply_steps import ACTOR, Change, ChangeKind, State, Step
 from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
 from idp.services.lab_members import close_invitations
+from idp.services.lab_rules import settle_rule
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
 
@@ -48,6 +51,7 @@ class Apply:
         issuer: str,
         password_min_length: int,
         entitlements: bool,
+        google: bool = False,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -56,6 +60,7 @@ class Apply:
         self._issuer = issuer
         self._min_length = password_min_length
         self._entitlements = entitlements
+        self._google = google
 
     async def run(self, files: ApplyFile, *, dry_run: bool = False, prune: bool = False) -> Applied:
         """Apply the files; `prune` removes what an earlier apply created and their sections no longer list.
@@ -75,6 +80,10 @@ class Apply:
             plan = await self._plan(tx, files, prune=prune)
             for step in plan.steps:
                 await self._write(tx, step, hashes)
+            # Once all rules are as they will be: whom another one takes in stays.
+            for step in plan.steps:
+                if isinstance(step.before, LabRule):
+                    await settle_rule(tx, step.before, actor=ACTOR, now=self._clock())
         return self._applied(plan)
 
     async def _plan(self, tx: Transaction, files: ApplyFile, *, prune: bool) -> Plan:
@@ -84,7 +93,7 @@ class Apply:
         plan.compare(files, buried, issuer=self._issuer, prune=prune)
         if plan.faults:
             raise ApplyRefused(plan.faults)
-        plan.warnings += advice(files, state, entitlements=self._entitlements)
+        plan.warnings += advice(files, state, entitlements=self._entitlements, google=self._google)
         return plan
 
     async def _hash(self, entries: Sequence[Entry[Any]]) -> dict[str, str | None]:
@@ -150,6 +159,9 @@ def _event(step: Step, now: datetime) -> AuditEvent:
     detail: dict[str, Any] = {"fields": sorted(step.change.fields)} if step.change.fields else {}
     if isinstance(value, Membership | LabGrant):
         detail |= {"lab": value.lab_id, "role": str(value.role)}
+    if isinstance(value, LabRule):
+        told = ("provider", "claim", "value")
+        detail |= {"lab": value.lab_id, **{name: getattr(value, name) for name in told}, "role": str(value.role)}
     if isinstance(value, User) and (step.before is None or step.before.roles != value.roles):
         detail["roles"] = [str(role) for role in value.roles]
     action = AuditAction(f"{step.change.noun}.{_VERBS[step.change.kind]}")

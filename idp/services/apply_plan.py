@@ -1,24 +1,23 @@
-"""What applying files would change: files and store compared, section by section, and the diff that shows it.
+"""What applying files would change: files and store compared, section by section.
 
-Labs, memberships, clients and resources are declared whole: what is absent is at its default. Of users only what is
-written is touched, and passwords count on creation only. Sections that stand in no file are left alone, and so are the
-lab grants of a client that says nothing of them.
+Labs, memberships, clients, resources and providers are declared whole: what is absent is at its default. Of users only
+what is written is touched, and passwords count on creation only. Sections that stand in no file are left alone, and so
+are the lab grants of a client, and the rules of a lab, that says nothing of them.
 """
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from idp.domain.client import Client, ClientAuthMethod, ClientSecret
 from idp.domain.lab import Lab, ManagedBy, Membership
 from idp.domain.lab_grant import LabGrant
-from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.accounts import is_super_admin
-from idp.services.apply_file import ApplyFile, Entry, Fault
+from idp.services.apply_file import ApplyFile, Entry
+from idp.services.apply_providers import compare_providers, compare_rules
+from idp.services.apply_steps import ACTOR, State, Steps
 from idp.services.client_input import SECRETLESS, ClientInput
 from idp.services.clients import make_secret, secret_hash
 from idp.services.export import (
@@ -31,77 +30,13 @@ from idp.services.export import (
 )
 from idp.services.input import InputRefused
 from idp.services.installation import DataKeys
-from idp.store.store import Transaction
-
-ACTOR = "apply"
 
 
-class ChangeKind(StrEnum):
-    """What happens to one thing; the value is the mark in the diff."""
-
-    CREATED = "+"
-    CHANGED = "~"
-    REMOVED = "-"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One line of the diff: `fields` holds old and new values by name, secrets as `***`."""
-
-    kind: ChangeKind
-    noun: str
-    key: str
-    fields: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        lines = [f"{self.kind} {self.noun} {self.key}"]
-        lines += [f"    {name}: {_shown(old)} → {_shown(new)}" for name, (old, new) in self.fields.items()]
-        return "\n".join(lines)
-
-    def describe(self) -> dict[str, Any]:
-        """Return the change for `--json`."""
-        fields = {name: {"old": old, "new": new} for name, (old, new) in self.fields.items()}
-        return {"change": self.kind.name.lower(), "kind": self.noun, "key": self.key, "fields": fields}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One row to write; `entry` is a new user's, whose password is still to be hashed."""
-
-    change: Change
-    before: Any
-    after: Any
-    entry: Entry[Any] | None = None
-
-
-@dataclass(slots=True)
-class State:
-    """What the store holds, and step by step what it will hold."""
-
-    labs: dict[str, Lab]
-    users: dict[str, User]
-    memberships: dict[tuple[str, str], Membership]
-    clients: dict[str, Client]
-    lab_grants: dict[tuple[str, str], LabGrant]
-    resources: dict[str, Resource]
-
-    @classmethod
-    async def load(cls, tx: Transaction) -> "State":
-        """Return what the store holds."""
-        return cls(
-            labs={lab.slug: lab for lab in await tx.labs.all()},
-            users={user.id: user for user in await tx.users.all()},
-            memberships={(held.lab_id, held.user_id): held for held in await tx.memberships.all()},
-            clients={client.client_id: client for client in await tx.clients.all()},
-            lab_grants={(grant.client_id, grant.lab_id): grant for grant in await tx.lab_grants.all()},
-            resources={resource.audience: resource for resource in await tx.resources.all()},
-        )
-
-
-class Plan:
+class Plan(Steps):
     """Compares files and store, section by section; later sections see what earlier ones will have done."""
 
     def __init__(self, state: State, keys: DataKeys, now: datetime) -> None:
+        super().__init__()
         self._state = state
         self._keys = keys
         self._now = now
@@ -111,10 +46,6 @@ class Plan:
             for identifier in (user.email, user.username)
             if identifier is not None
         }
-        self.steps: list[Step] = []
-        self.faults: list[Fault] = []
-        self.warnings: list[Fault] = []
-        self.unchanged = 0
 
     def compare(self, files: ApplyFile, buried: Sequence[bool], *, issuer: str, prune: bool) -> None:
         """Find the steps that make the files true; `buried` says for each lab whether its slug was another lab's."""
@@ -123,6 +54,8 @@ class Plan:
         self._memberships(files, prune=prune)
         self._clients(files, issuer=issuer, prune=prune)
         self._resources(files, issuer=issuer, prune=prune)
+        compare_providers(self, self._state, files.providers, self._keys, issuer=issuer, now=self._now, prune=prune)
+        compare_rules(self, self._state, files.labs, now=self._now, prune=prune)
 
     def _labs(self, files: ApplyFile, buried: Sequence[bool], *, prune: bool) -> None:
         if files.labs is None:
@@ -134,7 +67,7 @@ class Plan:
                 continue
             lab = entry.given.lab(present, now=self._now, managed_by=ManagedBy.APPLY)
             self._state.labs[lab.slug] = lab
-            self._step("lab", lab.slug, present, lab, lab_document)
+            self.add("lab", lab.slug, present, lab, lab_document)
         listed = {entry.given.slug for entry in files.labs}
         for lab in list(self._state.labs.values()):
             if prune and lab.managed_by is ManagedBy.APPLY and lab.slug not in listed:
@@ -144,7 +77,9 @@ class Plan:
                     del self._state.memberships[key]
                 for key in [key for key in self._state.lab_grants if key[1] == lab.id]:
                     del self._state.lab_grants[key]
-                self._step("lab", lab.slug, lab, None, lab_document)
+                for rule in [rule for rule in self._state.lab_rules.values() if rule.lab_id == lab.id]:
+                    del self._state.lab_rules[rule.id]
+                self.add("lab", lab.slug, lab, None, lab_document)
 
     def _users(self, files: ApplyFile) -> None:
         met: set[str] = set()
@@ -160,7 +95,7 @@ class Plan:
             met.add(user.id)
             self._state.users[user.id] = user
             self._ids |= {identifier: user.id for _, identifier in _identifiers(user)}
-            self._step("user", user.label, present, user, user_document, entry=entry if present is None else None)
+            self.add("user", user.label, present, user, user_document, entry=entry if present is None else None)
             if present is not None and is_super_admin(present) and not is_super_admin(user):
                 demoted = entry
         if demoted is not None and not any(map(is_super_admin, self._state.users.values())):
@@ -198,7 +133,7 @@ class Plan:
                 self._membership(held, None, slugs[held.lab_id], self._state.users[held.user_id])
 
     def _membership(self, before: Membership | None, after: Membership | None, lab: Lab, user: User) -> None:
-        self._step(
+        self.add(
             "membership",
             f"{user.label} in {lab.slug}",
             before,
@@ -216,14 +151,14 @@ class Plan:
             secrets = self._secrets(entry, present)
             client = entry.given.client(present, secrets=secrets, now=self._now, managed_by=ManagedBy.APPLY)
             self._state.clients[client.client_id] = client
-            self._step("client", client.client_id, present, client, client_document)
+            self.add("client", client.client_id, present, client, client_document)
             if entry.given.lab_grants is not None:
                 self._lab_grants(entry, prune=prune)
         listed = {entry.given.client_id for entry in files.clients}
         for client in list(self._state.clients.values()):
             if prune and client.managed_by is ManagedBy.APPLY and client.client_id not in listed:
                 del self._state.clients[client.client_id]
-                self._step("client", client.client_id, client, None, client_document)
+                self.add("client", client.client_id, client, None, client_document)
 
     def _lab_grants(self, entry: Entry[ClientInput], *, prune: bool) -> None:
         client_id = entry.given.client_id
@@ -255,7 +190,7 @@ class Plan:
 
     def _lab_grant(self, before: LabGrant | None, after: LabGrant | None, client_id: str, lab: Lab) -> None:
         key = f"{client_id} in {lab.slug}"
-        self._step("lab_grant", key, before, after, lambda grant: lab_grant_document(grant, lab))
+        self.add("lab_grant", key, before, after, lambda grant: lab_grant_document(grant, lab))
 
     def _secrets(self, entry: Entry[ClientInput], present: Client | None) -> tuple[ClientSecret, ...]:
         given, method = entry.given, entry.given.token_endpoint_auth_method
@@ -288,37 +223,13 @@ class Plan:
                 self.warnings.append(entry.fault("client_id", "there is no such client: the API cannot introspect yet"))
             present = self._state.resources.get(given.audience)
             resource = given.resource(present, now=self._now, managed_by=ManagedBy.APPLY)
-            self._step("resource", resource.audience, present, resource, resource_document)
+            self.add("resource", resource.audience, present, resource, resource_document)
         listed = {entry.given.audience for entry in files.resources}
         for resource in self._state.resources.values():
             if prune and resource.managed_by is ManagedBy.APPLY and resource.audience not in listed:
-                self._step("resource", resource.audience, resource, None, resource_document)
-
-    def _step(
-        self, noun: str, key: str, before: Any, after: Any, document: Any, *, entry: Entry[Any] | None = None
-    ) -> None:
-        if before == after:
-            self.unchanged += 1
-            return
-        if before is None or after is None:
-            kind = ChangeKind.CREATED if before is None else ChangeKind.REMOVED
-            self.steps.append(Step(Change(kind=kind, noun=noun, key=key), before, after, entry))
-            return
-        fields = _differences(document(before), document(after))
-        if isinstance(before, Client) and before.secrets != after.secrets:
-            fields["client_secret"] = ("***" if before.secrets else None, "***" if after.secrets else None)
-        self.steps.append(Step(Change(kind=ChangeKind.CHANGED, noun=noun, key=key, fields=fields), before, after))
+                self.add("resource", resource.audience, resource, None, resource_document)
 
 
 def _identifiers(user: Any) -> list[tuple[str, str]]:
     pairs = (("email", user.email), ("username", user.username))
     return [(name, identifier) for name, identifier in pairs if identifier is not None]
-
-
-def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    names = dict.fromkeys((*old, *new))
-    return {name: (old.get(name), new.get(name)) for name in names if old.get(name) != new.get(name)}
-
-
-def _shown(value: Any) -> str:
-    return "none" if value is None else json.dumps(value, default=str, ensure_ascii=False)

@@ -203,6 +203,7 @@ def _grant(
         session_id=session.id,
         scope=" ".join(scope),
         auth_time=session.auth_time,
+        auth_time_known=session.auth_time_known,
         acr=session.acr,
         amr=session.amr,
         nonce=request.nonce,

@@ -11,14 +11,17 @@ from idp.domain.client import Client, GrantType
 from idp.domain.credential import CredentialKind
 from idp.domain.lab import Lab, LabStatus, Membership
 from idp.domain.lab_grant import LabGrant
+from idp.domain.lab_rule import LabRule, given_by_rule
 from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.clients import metadata_of
 from idp.services.input import END_OF_DAY
+from idp.services.provider_input import provider_document
 from idp.store.store import Store
 
 _HEADER = "# Made by `idp export`; `idp apply` reads it.\n"
 _NO_SECRETS = "# Client secrets are stored as keyed hashes and cannot be exported: clients that exist keep theirs.\n"
+_NO_PROVIDER_SECRETS = "# The secrets of providers are sealed and not exported: providers that exist keep theirs.\n"
 
 
 async def export(store: Store, *, with_password_hashes: bool) -> str:
@@ -29,12 +32,15 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
         memberships = [
             (held, labs[held.lab_id], users[held.user_id])
             for held in await tx.memberships.all()
-            if held.lab_id in labs and held.user_id in users
+            # What a rule gives it gives again, and takes back again: a file would make it somebody's for good.
+            if held.lab_id in labs and held.user_id in users and not given_by_rule(held.granted_by)
         ]
         # Who registered itself looks after its registration itself: an old file must never take it back.
         clients = [client for client in await tx.clients.all() if not client.self_registered]
         lab_grants = await tx.lab_grants.all()
         resources = await tx.resources.all()
+        providers = await tx.providers.all()
+        lab_rules = await tx.lab_rules.all()
         credentials = await tx.credentials.all() if with_password_hashes else []
     hashes = {
         credential.user_id: credential.secret
@@ -45,8 +51,11 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
     for grant in lab_grants:
         if grant.lab_id in labs:
             held.setdefault(grant.client_id, []).append((grant, labs[grant.lab_id]))
+    rules: dict[str, list[LabRule]] = {}
+    for rule in lab_rules:
+        rules.setdefault(rule.lab_id, []).append(rule)
     sections = {
-        "labs": [lab_document(lab) for lab in sorted(labs.values(), key=lambda lab: lab.slug)],
+        "labs": [lab_document(lab, rules.get(lab.id, ())) for lab in sorted(labs.values(), key=lambda lab: lab.slug)],
         "users": [
             user_document(user) | ({"password_hash": hashes[user.id]} if user.id in hashes else {})
             for user in sorted(users.values(), key=lambda user: user.label)
@@ -56,14 +65,20 @@ async def export(store: Store, *, with_password_hashes: bool) -> str:
         ),
         "clients": [client_document(client, held.get(client.client_id, ())) for client in clients],
         "resources": [resource_document(resource) for resource in resources],
+        "providers": [provider_document(provider) for provider in providers],
     }
-    header = _HEADER + _NO_SECRETS if any(client.secrets for client in clients) else _HEADER
+    header = _HEADER
+    if any(client.secrets for client in clients):
+        header += _NO_SECRETS
+    if any(provider.sealed_secret for provider in providers):
+        header += _NO_PROVIDER_SECRETS
     return header + yaml.safe_dump(plain(sections), sort_keys=False, allow_unicode=True, width=120)
 
 
-def lab_document(lab: Lab) -> dict[str, Any]:
-    """Return a lab as an apply file writes it."""
+def lab_document(lab: Lab, rules: Iterable[LabRule] = ()) -> dict[str, Any]:
+    """Return a lab as an apply file writes it, with the rules that make members of it."""
     status = None if lab.status is LabStatus.ACTIVE else lab.status
+    written = sorted(map(rule_document, rules), key=lambda rule: (rule["provider"], rule["claim"], rule["value"]))
     return _present(
         slug=lab.slug,
         name=lab.name,
@@ -74,7 +89,13 @@ def lab_document(lab: Lab) -> dict[str, Any]:
         admin_acr=lab.admin_acr,
         accepts_join_requests=lab.accepts_join_requests or None,
         status=status,
+        rules=written or None,
     )
+
+
+def rule_document(rule: LabRule) -> dict[str, Any]:
+    """Return a rule as an apply file writes it with its lab."""
+    return {"provider": rule.provider, "claim": rule.claim, "value": rule.value, "role": rule.role}
 
 
 def user_document(user: User) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 from idp.domain.audit import AuditAction
 from idp.domain.invitation import Invitation
 from idp.domain.lab import Lab, LabRole, Membership
+from idp.domain.lab_rule import given_by_rule
 from idp.domain.user import User
 from idp.services.accounts import find_user
 from idp.services.audit import audit_event
@@ -147,6 +148,7 @@ async def close_invitations(tx: Transaction, membership: Membership, *, actor: s
 
 def _described(membership: Membership) -> dict[str, Any]:
     dates = {"not_before": membership.not_before, "expires_at": membership.expires_at}
-    return {"role": str(membership.role)} | {
-        name: moment.isoformat() for name, moment in dates.items() if moment is not None
-    }
+    told = {"role": str(membership.role)}
+    if given_by_rule(membership.granted_by):
+        told["rule"] = str(membership.granted_by)
+    return told | {name: moment.isoformat() for name, moment in dates.items() if moment is not None}

@@ -5,6 +5,7 @@ from idp.domain.audit import AuditAction
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.lab import Lab, LabMember, LabRole, Membership
+from idp.domain.lab_rule import LabDeparture
 from idp.domain.user import User
 from idp.services.audit import audit_event
 from idp.services.input import InputRefused
@@ -255,6 +256,9 @@ class Labs:
             if not actor.manages_all:
                 await check_keeps_admin(tx, member.membership, None, now=now)
             await end_membership(tx, member.membership, actor=actor.id, now=now)
+            await tx.lab_departures.remember(
+                LabDeparture(lab_id=lab.id, user_id=member.user.id, ended_by=actor.id, ended_at=now)
+            )
 
     async def leave(self, user: User, slug: str) -> None:
         """End the user's own membership.
@@ -272,6 +276,9 @@ class Labs:
             held = await tx.memberships.get(found.lab.id, user.id)
             await check_keeps_admin(tx, held, None, now=now)
             await end_membership(tx, held, actor=user.id, now=now, action=AuditAction.MEMBERSHIP_ENDED_BY_MEMBER)
+            await tx.lab_departures.remember(
+                LabDeparture(lab_id=found.lab.id, user_id=user.id, ended_by=user.id, ended_at=now)
+            )
 
 
 def _check_not_shut_out(actor: Actor, admin_acr: str) -> None:

@@ -1,6 +1,6 @@
 """Signing in with a password."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
@@ -10,7 +10,7 @@ from idp.domain.session import Session
 from idp.domain.user import User
 from idp.observe.metrics import Metrics
 from idp.services.audit import audit_event
-from idp.services.sessions import MAX_ACCOUNTS, Accounts, Sessions, SignedIn, continued, newest_first
+from idp.services.sessions import Accounts, NewSession, Sessions, SignedIn
 from idp.store.store import Store
 
 MAX_PASSWORD_CHARS = 1024
@@ -22,14 +22,6 @@ AMR_PASSWORD = ("pwd",)
 
 class LoginFailed(Exception):
     """Unknown account, wrong password or disabled account: one message and one duration for all."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewSession:
-    """The cookie of the session that a sign-in began, and who else stays signed in in this browser."""
-
-    cookie: str
-    others: tuple[SignedIn, ...]
 
 
 class Login:
@@ -74,10 +66,7 @@ class Login:
             await self._refuse(user)
             raise LoginFailed
         self._metrics.login("password", "succeeded")
-        others = newest_first(account for account in accounts.all if account.user.id != user.id)
-        for account in others[MAX_ACCOUNTS - 1 :]:
-            await self._sessions.end(account.session, now=session.created_at)
-        return NewSession(cookie, others[: MAX_ACCOUNTS - 1])
+        return NewSession(cookie, await self._sessions.make_room(accounts, user.id, now=session.created_at))
 
     async def _find(self, identifier: str, password: str) -> tuple[User | None, Credential | None]:
         if len(identifier) > MAX_IDENTIFIER_CHARS or len(password) > MAX_PASSWORD_CHARS or "\x00" in identifier:
@@ -105,7 +94,6 @@ class Login:
         interaction: str | None,
     ) -> bool:
         """Save the session; False when the password or the account changed while the hash was being checked."""
-        now = session.created_at
         async with self._store.write() as tx:
             user = await tx.users.lock(session.user_id)
             present = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
@@ -113,14 +101,5 @@ class Login:
                 return False
             if rehashed is not None:
                 await tx.credentials.save(replace(credential, secret=rehashed))
-            # As it is now: it may have been signed out in another tab while the hash was being checked.
-            stored = None if previous is None else await tx.sessions.lock(previous.session.id)
-            same = continued(session, stored)
-            await (tx.sessions.add(same) if same.id == session.id else tx.sessions.save(same))
-            if interaction is not None:
-                await tx.interactions.sign_in(interaction, session_id=same.id)
-            event = audit_event(
-                AuditAction.LOGIN_SUCCEEDED, actor=user.id, target=same.id, now=now, amr=list(session.amr)
-            )
-            await tx.audit_events.add(event)
+            await self._sessions.begin(tx, session, previous=previous, interaction=interaction)
         return True

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Self
+from typing import Any, Self
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
 from idp.domain.audit import AuditAction
@@ -36,6 +36,14 @@ class SignedIn:
 
     session: Session
     user: User
+
+
+@dataclass(frozen=True, slots=True)
+class NewSession:
+    """The cookie of the session that a sign-in began, and who else stays signed in in this browser."""
+
+    cookie: str
+    others: tuple[SignedIn, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,15 +122,28 @@ class Sessions:
         found = await asyncio.gather(*(self._store.find_session(hash_token(cookie)) for cookie in cookies))
         return [session for session, _ in filter(None, found)]
 
-    def start(self, user: User, *, acr: str, amr: tuple[str, ...], user_agent: str | None) -> tuple[str, Session]:
-        """Return a new cookie and its session, which the caller saves; never a known cookie's (session fixation)."""
+    def start(
+        self,
+        user: User,
+        *,
+        acr: str,
+        amr: tuple[str, ...],
+        user_agent: str | None,
+        auth_time: datetime | None = None,
+        auth_time_known: bool = True,
+    ) -> tuple[str, Session]:
+        """Return a new cookie and its session, which `begin` saves; never a known cookie's (session fixation).
+
+        `auth_time` is when another provider says that the person signed in there, if that is who vouches for them.
+        """
         now = self._clock()
         cookie = mint_token()
         session = Session(
             id=mint_id("s"),
             hash=hash_token(cookie),
             user_id=user.id,
-            auth_time=now,
+            auth_time=now if auth_time is None else min(now, auth_time),
+            auth_time_known=auth_time_known,
             acr=acr,
             amr=amr,
             created_at=now,
@@ -132,6 +153,43 @@ class Sessions:
             address=caller_address.get(),
         )
         return cookie, session
+
+    async def begin(
+        self,
+        tx: Transaction,
+        session: Session,
+        *,
+        previous: SignedIn | None,
+        interaction: str | None,
+        **detail: Any,
+    ) -> Session:
+        """Save a new session, under the `sid` of the same person's `previous` one in this browser, and record it.
+
+        `interaction` is the hash of the authorization request within which this happens, which it then counts for.
+        """
+        # As it is now: it may have been signed out in another tab meanwhile.
+        stored = None if previous is None else await tx.sessions.lock(previous.session.id)
+        same = continued(session, stored)
+        await (tx.sessions.add(same) if same.id == session.id else tx.sessions.save(same))
+        if interaction is not None:
+            await tx.interactions.sign_in(interaction, session_id=same.id)
+        event = audit_event(
+            AuditAction.LOGIN_SUCCEEDED,
+            actor=session.user_id,
+            target=same.id,
+            now=session.created_at,
+            amr=list(session.amr),
+            **detail,
+        )
+        await tx.audit_events.add(event)
+        return same
+
+    async def make_room(self, accounts: Accounts, user_id: str, *, now: datetime) -> tuple[SignedIn, ...]:
+        """Return the browser's accounts beside this user's; the oldest ends when there are too many."""
+        others = newest_first(account for account in accounts.all if account.user.id != user_id)
+        for account in others[MAX_ACCOUNTS - 1 :]:
+            await self.end(account.session, now=now)
+        return others[: MAX_ACCOUNTS - 1]
 
     async def select(self, account: SignedIn) -> None:
         """Record that somebody chose this account among those of the browser."""

@@ -1,6 +1,6 @@
 """What the pages show of an application: its name, logo and links, and in words what it may have."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -9,7 +9,9 @@ from starlette.requests import Request
 from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.client import Client
 from idp.domain.lab_scope import names_lab, parse_lab_scope
+from idp.domain.provider import Provider
 from idp.protocol.parameters import Parameters
+from idp.protocol.scope import provider_of
 from idp.web.services import Services
 
 _TITLES = {
@@ -80,7 +82,12 @@ def resource_of(token: str) -> str | None:
     return token.removeprefix(_RESOURCE) if token.startswith(_RESOURCE) else None
 
 
-def title_of(token: str) -> str:
+async def find_providers(request: Request[Services]) -> Mapping[str, Provider]:
+    """Return the providers by whose names a scope may call them."""
+    return {provider.name: provider for provider in await request.state["providers"].shown()}
+
+
+def title_of(token: str, providers: Mapping[str, Provider] = {}) -> str:
     """Return in words what a scope, a single claim or an API lets an application have."""
     resource = resource_of(token)
     if resource is not None:
@@ -89,12 +96,20 @@ def title_of(token: str) -> str:
     if names_lab(scope):
         lab = parse_lab_scope(scope)
         return f"Lab {lab.slug}" if lab.role is None else f"Lab {lab.slug}, at most as {lab.role}"
+    if (name := provider_of(scope)) is not None:
+        return _provider_title(name, providers.get(name))
     return _TITLES.get(scope, scope)
 
 
-def titles_of(tokens: Iterable[str]) -> Sequence[str]:
+def _provider_title(name: str, provider: Provider | None) -> str:
+    if provider is None or not provider.api_scope:
+        return f"Use your account at {name}"
+    return f"Use your {provider.display_name} account: {provider.api_scope}"
+
+
+def titles_of(tokens: Iterable[str], providers: Mapping[str, Provider] = {}) -> Sequence[str]:
     """Return the same for all of a consent, each once."""
-    return list(dict.fromkeys(map(title_of, tokens)))
+    return list(dict.fromkeys(title_of(token, providers) for token in tokens))
 
 
 def ticked_labs(form: Parameters) -> frozenset[str]:

@@ -94,6 +94,11 @@ class Cookies:
         fresh = None if cookie else mint_token()
         return self._token(cookie or fresh or "", signed_in), fresh
 
+    def browser(self, request: HTTPConnection[Any]) -> str | None:
+        """Return the hash of this browser's form cookie, which nobody else has; None where it has none yet."""
+        cookie = request.cookies.get(self._form)
+        return None if not cookie else hash_token(cookie)
+
     def set_form(self, response: Response, cookie: str | None) -> None:
         """Set the form cookie if there is a new one."""
         if cookie is not None:

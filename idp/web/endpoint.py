@@ -67,7 +67,9 @@ def page(handler: Handler) -> Handler:
             return await errors.http_error(request, error)
         except ClientDisconnect:
             return Response(status_code=400)
-        except (UnknownClient, InteractionGone, SetupClosed, ForgedForm, Unavailable, HashingBusy) as error:
+        except (UnknownClient, InteractionGone, SetupClosed, ForgedForm) as error:
+            return await errors.explained_page(request, error)
+        except (TooManyRequests, Unavailable, HashingBusy) as error:
             return await errors.explained_page(request, error)
         except Exception as error:
             return errors.failure_page(request, error)

@@ -22,6 +22,7 @@ from idp.protocol.refusal import Marked, beside, compare_redirect_uri, shown
 from idp.services.authorization import UnknownClient
 from idp.services.authorization_answer import InteractionGone
 from idp.services.lab_permissions import Forbidden
+from idp.services.rate_limit import TooManyRequests
 from idp.services.refusals import RefusedRequest
 from idp.services.setup import SetupClosed
 from idp.store.errors import Unavailable
@@ -50,18 +51,18 @@ def log_refusal(request: Request[Services], error: OAuthError) -> None:
 
 async def refusal_answer(request: Request[Services], error: OAuthError) -> Response:
     """Return a refusal as JSON; `error_uri` leads to its explanation (RFC 6749 §5.2)."""
-    reference = await _keep(request, error.error, error.description, error.detail)
+    reference = await keep_refusal(request, error.error, error.description, error.detail)
     return oauth_error(error, error_uri=_error_uri(request, reference), challenge="authorization" in request.headers)
 
 
 async def refusal_response(request: Request[Services], refused: Refused) -> AuthorizationResponse:
     """Return a refusal as the application gets it; `error_uri` leads to its explanation (RFC 6749 §4.1.2.1)."""
     error = refused.error
-    reference = await _keep(request, error.error, error.description, error.detail)
+    reference = await keep_refusal(request, error.error, error.description, error.detail)
     return refused.reply.refusal(error, error_uri=_error_uri(request, reference))
 
 
-async def _keep(
+async def keep_refusal(
     request: Request[Services], error: str, description: str, detail: str, *, params: Parameters | None = None
 ) -> str:
     """Keep an explanation of a refusal, log it, and return the reference of both."""
@@ -85,7 +86,7 @@ def _error_uri(request: Request[Services], reference: str) -> str:
 
 def log_failure(request: Request[Services], error: Exception, *, reference: str | None = None) -> None:
     """Log what broke; overload and outages need no traceback."""
-    if isinstance(error, Unavailable | HashingBusy):
+    if isinstance(error, Unavailable | HashingBusy | TooManyRequests):
         _log.warning("unavailable", route=_route(request), reason=str(error), reference=reference)
     else:
         _log.exception("failed", route=_route(request), reference=reference)
@@ -98,7 +99,7 @@ def _route(request: Request[Services]) -> str:
 
 def retry_after(error: Exception) -> int:
     """Return after how many seconds it is worth trying again."""
-    return error.retry_after_seconds if isinstance(error, HashingBusy) else 2
+    return error.retry_after_seconds if isinstance(error, HashingBusy | TooManyRequests) else 2
 
 
 def error_page(
@@ -149,7 +150,7 @@ async def refusal_page(request: Request[Services], error: OAuthError) -> Respons
         title="This request cannot be answered",
         message=error.description,
         who=_NOT_YOU,
-        reference=await _keep(request, error.error, error.description, error.detail),
+        reference=await keep_refusal(request, error.error, error.description, error.detail),
         explained=True,
     )
 
@@ -178,7 +179,7 @@ async def redirect_uri_page(request: Request[Services], error: RedirectUriRefuse
     judged = Parameters(values if sent is None else {**values, "redirect_uri": sent}, params.repeated)
     description = "The redirect_uri is not registered for this client, or missing while it is needed."
     detail = f"{(sent or 'none, or several')[:2048]} is no redirect URI of client {client.client_id}"
-    reference = await _keep(request, "invalid_redirect_uri", description, detail, params=judged)
+    reference = await keep_refusal(request, "invalid_redirect_uri", description, detail, params=judged)
     return error_page(
         request,
         status=400,
@@ -225,6 +226,13 @@ _EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
         "this server or from another site.",
         "Go back, load the page again and try once more. Cookies must be allowed.",
     ),
+    TooManyRequests: (
+        429,
+        "rate_limited",
+        "That was too often",
+        "So many have done this from your network that no more is accepted for now.",
+        "Please try again later. If it stays like this, tell whoever runs this server.",
+    ),
     Unavailable: (
         503,
         "temporarily_unavailable",
@@ -245,10 +253,10 @@ _EXPLAINED: dict[type[Exception], tuple[int, str, str, str, str]] = {
 async def explained_page(request: Request[Services], error: Exception) -> Response:
     """Return the page of a failure that has an explanation of its own."""
     status, code, title, message, who = next(text for kind, text in _EXPLAINED.items() if isinstance(error, kind))
-    refused = status != 503
+    refused = status < 500 and not isinstance(error, TooManyRequests)
     headers = {}
     if refused:
-        reference = await _keep(request, code, message, "")
+        reference = await keep_refusal(request, code, message, "")
     else:
         reference = mint_reference()
         log_failure(request, error, reference=reference)

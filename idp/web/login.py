@@ -1,5 +1,7 @@
 """The sign-in page."""
 
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -8,21 +10,25 @@ from starlette.responses import Response
 from idp.crypto.opaque import hash_token
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.parameters import Parameters
-from idp.services.login import LoginFailed
+from idp.services.login import MAX_IDENTIFIER_CHARS, LoginFailed
 from idp.services.sessions import Accounts
 from idp.web.application import describe
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
+from idp.web.google_script import offered
 from idp.web.oauth.authorize import resume_path
 from idp.web.onward import onward, read_next
+from idp.web.pages import allow_google_script
 from idp.web.responses import redirect
 from idp.web.select_account import select_account_path
 from idp.web.services import Services, find_accounts
 
+STALE = "The page had been open for too long or in another window. Please try again."
 _WRONG = "That email, user name or password is not right. Check for typing errors and try again."
-_STALE = "The page had been open for too long or in another window. Please try again."
 _INVITED = "Sign in to answer your invitation."
+_AGAIN = "Please sign in again: what you are about to do needs to know that it is you."
+_NOT_ASKED = "You came back without having been asked who you are. Please enter your password here to go on."
 
 
 @page
@@ -34,16 +40,17 @@ async def login(request: Request[Services]) -> Response:
     accounts = await find_accounts(request)
     pending = None if handle is None else (await state["authorization"].pending(handle)).request
     if request.method != "POST":
-        if handle is None and accounts.active is not None and query.get("add") is None:
+        shown = handle is not None or query.get("add") is not None or query.get("again") is not None
+        if not shown and accounts.active is not None:
             return redirect(read_next(query) or "/")
-        return await _form(request, query, accounts, pending, identifier=_known(query, accounts, pending))
+        return await login_form(request, query, accounts, pending)
     form = await read_form(request)
     form.check_single()
     identifier, password = form.get("username") or "", form.get("password") or ""
     try:
         state["cookies"].check_form(request, form.get("csrf"), accounts.active)
     except StaleForm:
-        return await _form(request, query, accounts, pending, identifier=identifier, error=_STALE, status=403)
+        return await login_form(request, query, accounts, pending, identifier=identifier, error=STALE, status=403)
     try:
         new = await state["login"].with_password(
             identifier,
@@ -53,54 +60,102 @@ async def login(request: Request[Services]) -> Response:
             interaction=None if handle is None else hash_token(handle),
         )
     except LoginFailed:
-        return await _form(request, query, accounts, pending, identifier=identifier, error=_WRONG, status=401)
-    response = redirect(read_next(query) or "/" if handle is None else resume_path(handle))
+        return await login_form(request, query, accounts, pending, identifier=identifier, error=_WRONG, status=401)
+    response = redirect(onward_path(handle, read_next(query)))
     state["cookies"].sign_in(response, request, new.cookie, new.others)
     return response
 
 
-def _known(query: Parameters, accounts: Accounts, pending: AuthorizationRequest | None) -> str:
-    """Return who is expected to sign in: whom the application names, else whom it asks to do so again."""
-    if pending is None:
-        return ""
-    if pending.login_hint:
-        return pending.login_hint[:320]
-    # An id_token_hint may name somebody else than the account that is active.
-    if accounts.active is None or query.get("add") is not None or pending.id_token_hint is not None:
-        return ""
-    return accounts.active.user.label
+def onward_path(handle: str | None, next_path: str | None) -> str:
+    """Return where somebody goes on to who has signed in: their authorization request, a page of ours, or the first."""
+    return next_path or "/" if handle is None else resume_path(handle)
 
 
-async def _form(
+def carried_along(query: Parameters) -> dict[str, str]:
+    """Return the parameters of the sign-in page that every way of signing in carries along."""
+    kept = {name: value for name in ("interaction", "add", "again") if (value := query.get(name)) is not None}
+    return kept | (onward(read_next(query)) if "interaction" not in kept else {})
+
+
+def with_carried(path: str, carried: Mapping[str, str]) -> str:
+    """Return a path with what is carried along in its query."""
+    return f"{path}?{urlencode(carried)}" if carried else path
+
+
+async def login_form(
     request: Request[Services],
     query: Parameters,
     accounts: Accounts,
     pending: AuthorizationRequest | None,
     *,
-    identifier: str,
+    identifier: str | None = None,
     error: str | None = None,
     status: int = 200,
 ) -> Response:
+    """Return the page; `pending` is the authorization request within which it stands."""
     state = request.state
     handle, adding = query.get("interaction"), query.get("add") is not None
     next_path = read_next(query) if handle is None else None
-    carried = {name: value for name in ("interaction", "add") if (value := query.get(name)) is not None}
-    carried |= onward(next_path)
-    choice = accounts.all if adding else accounts.others
+    carried = carried_along(query)
+    # A provider has just vouched for somebody without having asked them: only something of ours proves it now.
+    password_first = query.get("proof") is not None
+    providers = [] if password_first else await _providers(request, carried)
+    choice = () if password_first else accounts.all if adding else accounts.others
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
+    one_tap = await offered(request, pending, carried, form_cookie=fresh) if providers else None
     response = state["pages"].render(
         "login.html",
         status=status,
-        transaction=handle is not None,
+        # Browsers apply form-action to the whole way to a provider and back.
+        transaction=handle is not None or bool(providers),
         csrf=csrf,
-        action=f"/login?{urlencode(carried)}" if carried else "/login",
+        action=with_carried("/login", carried | ({"proof": "1"} if password_first else {})),
         client=None if pending is None else await describe(request, pending.client),
-        identifier=identifier,
+        identifier=_known(query, accounts, pending) if identifier is None else identifier,
         error=error,
-        notice=_INVITED if next_path is not None and next_path.startswith("/invitations/") else None,
+        notice=_notice(query, next_path),
+        password_first=password_first,
+        providers=providers,
+        one_tap=one_tap,
         choose_account_url=select_account_path(handle, next_path) if choice else None,
         demo_accounts=state["demo"].accounts if state["demo"] is not None else [],
     )
+    if one_tap is not None:
+        allow_google_script(response, style_nonce=one_tap["style_nonce"])
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
     return response
+
+
+async def _providers(request: Request[Services], carried: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": provider.name,
+            "display_name": provider.display_name,
+            "kind": provider.kind,
+            "action": with_carried(f"/login/{provider.name}", carried),
+        }
+        for provider in await request.state["providers"].shown()
+    ]
+
+
+def _known(query: Parameters, accounts: Accounts, pending: AuthorizationRequest | None) -> str:
+    """Return who is expected to sign in: whom the page or application names, else whom it asks to do so again."""
+    if hint := query.get("login_hint"):
+        return hint[:MAX_IDENTIFIER_CHARS]
+    if pending is not None and pending.login_hint:
+        return pending.login_hint[:MAX_IDENTIFIER_CHARS]
+    if accounts.active is None or query.get("add") is not None:
+        return ""
+    if pending is None:
+        return accounts.active.user.label if query.get("again") is not None else ""
+    # An id_token_hint may name somebody else than the account that is active.
+    return "" if pending.id_token_hint is not None else accounts.active.user.label
+
+
+def _notice(query: Parameters, next_path: str | None) -> str | None:
+    if query.get("proof") is not None:
+        return _NOT_ASKED
+    if query.get("again") is not None:
+        return _AGAIN
+    return _INVITED if next_path is not None and next_path.startswith("/invitations/") else None

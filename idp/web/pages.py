@@ -45,6 +45,11 @@ _PAGE_HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 
+# https://developers.google.com/identity/gsi/web/guides/get-google-api-clientid#content_security_policy
+_GOOGLE: Final = "https://accounts.google.com/gsi/"
+_GOOGLE_STYLE: Final = f"{_GOOGLE}style"
+_GOOGLE_SCRIPT: Final = {"script-src": f"{_GOOGLE}client", "style-src": _GOOGLE_STYLE, "connect-src": _GOOGLE}
+
 _RIGHT_TO_LEFT: Final = frozenset({"ar", "dv", "fa", "he", "ps", "ur", "yi"})
 
 _MEDIA_TYPES: Final = {
@@ -186,6 +191,20 @@ def allow_frames(response: Response, origins: Iterable[str]) -> None:
     """Let a page show frames of these origins and of no others (CSP Level 3 §6.1.5)."""
     if sources := " ".join(origins):
         response.headers["Content-Security-Policy"] += f"; frame-src {sources}"
+
+
+def allow_google_script(response: Response, *, style_nonce: str) -> None:
+    """Let a page run Google's script for signing in, as Google documents it, and tell Google our origin.
+
+    The script also writes a style sheet into the page, with the nonce of the element that loaded it. Google answers
+    registered origins only, and gets the origin alone: the address of the page may hold what is nobody else's.
+    """
+    csp = response.headers["Content-Security-Policy"]
+    for directive, sources in _GOOGLE_SCRIPT.items():
+        csp = csp.replace(f"{directive} 'self'", f"{directive} 'self' {sources}")
+    csp = csp.replace(_GOOGLE_STYLE, f"{_GOOGLE_STYLE} 'nonce-{style_nonce}'")
+    response.headers["Content-Security-Policy"] = f"{csp}; frame-src {_GOOGLE}"
+    response.headers["Referrer-Policy"] = "strict-origin-when-cross-origin"
 
 
 def _day(at: datetime) -> str:

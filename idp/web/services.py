@@ -20,9 +20,13 @@ from idp.services.lab_applications import LabApplications
 from idp.services.lab_csv import LabCsv
 from idp.services.lab_grants import LabGrants
 from idp.services.labs import Labs
+from idp.services.linked_accounts import LinkedAccounts
 from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
+from idp.services.one_tap import OneTap
+from idp.services.provider_test import ProviderTest
+from idp.services.providers import Providers
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
 from idp.services.revocation import Revocation
@@ -30,6 +34,8 @@ from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
 from idp.services.signing_keys import SigningKeys
 from idp.services.token import TokenService
+from idp.services.upstream_sign_in import UpstreamSignIn
+from idp.services.upstream_visits import UpstreamVisits
 from idp.services.userinfo import UserInfo
 from idp.store.store import Store
 from idp.web.cookies import Cookies
@@ -61,6 +67,12 @@ class Services(TypedDict):
     client_authentication: ClientAuthentication
     signing_keys: SigningKeys
     sessions: Sessions
+    providers: Providers
+    provider_test: ProviderTest
+    upstream_sign_in: UpstreamSignIn
+    one_tap: OneTap
+    upstream_visits: UpstreamVisits
+    linked_accounts: LinkedAccounts
     login: Login
     authorization: Authorization
     consents: Consents

@@ -1,6 +1,7 @@
 """End session endpoint (OpenID Connect RP-Initiated Logout 1.0 §2), with the frames of Front-Channel Logout 1.0 §3."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import cast
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from idp.domain.session import Session
 from idp.protocol.parameters import Parameters
 from idp.services.logout import LogoutRequest
 from idp.services.sessions import Accounts
+from idp.services.upstream_logout import UpstreamLogout, UpstreamOffer
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
@@ -20,6 +22,7 @@ from idp.web.services import Services, find_accounts
 
 # What an application may send; our own form carries it along. logout_hint and ui_locales change nothing here.
 _PARAMETERS = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
+UPSTREAM_LOGOUT = "upstream_logout"
 _STALE = "Somebody signed in or out in another window meanwhile. This is who is signed in now: please answer again."
 
 
@@ -99,27 +102,69 @@ async def end_sessions(
 ) -> Response:
     """End sessions, and go on to `location`, by way of a page where frames have to tell applications (§3).
 
-    Unless that happens `automatic`ally, the page stays and offers the way on as a link.
+    Unless that happens `automatic`ally, the page stays and offers the way on as a link, and where somebody is still
+    signed in at the provider through which they came, to sign out there as well. Where an application wants its people
+    back at once, that is not asked: it may want them back from signing out in the middle of something else.
     """
     state = request.state
     signed_out = await state["logout"].end(ending)
+    upstream = _upstream_logout(request)
+    held = await upstream.take(ending)
     for session in ending:
         accounts = accounts.without(session.id)
     if automatic and location is not None and not signed_out.frames:
         response = redirect(location)
     else:
-        response = state["pages"].render(
-            "signed_out.html",
+        response = _signed_out(
+            request,
             applications=signed_out.applications,
             frames=signed_out.frames,
             location=location,
             automatic=automatic,
             client_name=client_name,
             remaining=[account.user.label for account in accounts.all],
+            upstreams=() if automatic else await upstream.offers(held),
         )
         allow_frames(response, dict.fromkeys(filter(None, map(origin_of, signed_out.frames))))
     state["cookies"].set_accounts(response, request, accounts)
     return response
+
+
+@page
+async def done(request: Request[Services]) -> Response:
+    """Take back whom a provider has signed out (RP-Initiated Logout 1.0 §3); whatever it sends along is not looked at.
+
+    Anybody can come here, so the page tells of the sign-out alone, which whoever was sent there has seen before.
+    """
+    return _signed_out(request)
+
+
+def _signed_out(
+    request: Request[Services],
+    *,
+    applications: Sequence[str] = (),
+    frames: Sequence[str] = (),
+    location: str | None = None,
+    automatic: bool = False,
+    client_name: str | None = None,
+    remaining: Sequence[str] = (),
+    upstreams: Sequence[UpstreamOffer] = (),
+) -> Response:
+    return request.state["pages"].render(
+        "signed_out.html",
+        applications=applications,
+        frames=frames,
+        location=location,
+        automatic=automatic,
+        client_name=client_name,
+        remaining=remaining,
+        upstreams=upstreams,
+    )
+
+
+def _upstream_logout(request: Request[Services]) -> UpstreamLogout:
+    services: Mapping[str, object] = request.state
+    return cast(UpstreamLogout, services[UPSTREAM_LOGOUT])
 
 
 def _carried(params: Parameters) -> dict[str, str]:

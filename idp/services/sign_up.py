@@ -1,0 +1,86 @@
+"""Making an account for somebody for whom another provider vouches, and taking over what it tells of them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from idp.crypto.opaque import hash_token, mint_id
+from idp.domain.invitation import InvitationStatus
+from idp.domain.provider import Provider
+from idp.domain.sign_up import SignUpPolicy, may_sign_up
+from idp.domain.upstream import UpstreamIdentity
+from idp.domain.user import PROFILE_CLAIMS, User
+from idp.services.accounts import AccountRefused, UserInput
+from idp.store.store import Transaction
+
+_INVITATION = "/invitations/"
+
+
+@dataclass(frozen=True, slots=True)
+class SignUp:
+    """Who may make an account by themselves: IDP_REGISTRATION and IDP_REGISTRATION_DOMAINS."""
+
+    policy: SignUpPolicy
+    domains: tuple[str, ...] = ()
+
+    async def allows(self, tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> bool:
+        """Whether somebody with this verified address may; `next_path` may be the invitation that they follow."""
+        invited = self.policy is not SignUpPolicy.CLOSED and await _is_invited(tx, email, next_path, now=now)
+        return may_sign_up(self.policy, email, domains=self.domains, invited=invited)
+
+
+async def _is_invited(tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> bool:
+    if await tx.invitations.open_for(email, now=now):
+        return True
+    if next_path is None or not next_path.startswith(_INVITATION):
+        return False
+    # A link for whoever gets it; one that was mailed to somebody else opens nothing.
+    invitation = await tx.invitations.find_by_hash(hash_token(next_path.removeprefix(_INVITATION)))
+    if invitation is None or invitation.email is not None:
+        return False
+    return invitation.status(now=now) is InvitationStatus.OPEN
+
+
+def new_user(provider: Provider, identity: UpstreamIdentity, email: str, *, now: datetime) -> User:
+    """Return the account of somebody who comes for the first time; their address is verified."""
+    blank = User(id=mint_id("u"), email=email, email_verified=True, created_at=now, updated_at=now)
+    return with_profile(blank, provider, identity, now=now)
+
+
+def with_profile(user: User, provider: Provider, identity: UpstreamIdentity, *, now: datetime) -> User:
+    """Return the user with what the provider tells of them, by its mapping; what cannot be stored is passed over.
+
+    The address is not among it: what becomes of one that changed is the person's to say.
+    """
+    told = _storable(
+        {
+            ours: identity.claims[theirs]
+            for ours, theirs in provider.claims.items()
+            if ours in _TAKEN and identity.claims.get(theirs) not in (None, "")
+        }
+    )
+    if not told:
+        return user
+    profile = {**user.profile, **{claim: value for claim, value in told.items() if claim != "name"}}
+    changed = replace(user, name=told.get("name", user.name), profile=profile)
+    return user if changed == user else replace(changed, updated_at=now)
+
+
+# What only we can verify is never taken over.
+_TAKEN = {"name", *PROFILE_CLAIMS} - {"phone_number_verified"}
+
+
+def _storable(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what our own rules for accounts accept, as they write it."""
+    # Some address or user name is needed, and neither is read again.
+    needed = {"username": "upstream"}
+    while told:
+        try:
+            given = UserInput.read({**needed, **told})
+        except AccountRefused as refused:
+            wrong = {place[0] for place in refused.faults}
+            told = {claim: value for claim, value in told.items() if claim not in wrong}
+        else:
+            return given.model_dump(include=set(told), exclude_none=True)
+    return {}

@@ -1,0 +1,244 @@
+"""Whoever came back from another provider: found by (`iss`, `sub`), or given an account, and signed in, all at once."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from idp.crypto.envelope import seal
+from idp.crypto.opaque import hash_token, mint_id
+from idp.domain.audit import AuditAction
+from idp.domain.clock import Clock
+from idp.domain.lab_rule import kept_claims
+from idp.domain.provider import Provider
+from idp.domain.upstream import LinkedAccount, UpstreamIdentity, UpstreamSession
+from idp.domain.user import User
+from idp.protocol.upstream import UpstreamFault, UpstreamRefused
+from idp.services.accounts import add_user, save_user
+from idp.services.audit import audit_event
+from idp.services.installation import DataKeys
+from idp.services.lab_rules import follow_rules
+from idp.services.login import ACR_PASSWORD
+from idp.services.sessions import Accounts, NewSession, Sessions
+from idp.services.sign_up import SignUp, new_user, with_profile
+from idp.services.upstream_tokens import kept_token
+from idp.services.upstream_visits import Onward
+from idp.store.errors import Conflict
+from idp.store.store import Store, Transaction
+
+# Another provider vouches for the person, by whatever means it has; what it says of these is translated or left out.
+AMR_UPSTREAM = "fed"
+ACR_UPSTREAM = ACR_PASSWORD
+_MAX_NAME_CHARS = 300
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrived:
+    """Whom it was about: signed in, where `new` is a session; else whose account has to be proven first, if anybody's.
+
+    `email_changed` tells that the account's address came from the provider, which knows another one now.
+    """
+
+    new: NewSession | None = None
+    user_id: str | None = None
+    recreated: bool = False
+    email_changed: bool = False
+
+
+class UpstreamArrival:
+    """Signs in whom a provider vouches for."""
+
+    def __init__(self, store: Store, keys: DataKeys, sessions: Sessions, sign_up: SignUp, clock: Clock) -> None:
+        self._store = store
+        self._keys = keys
+        self._sessions = sessions
+        self._sign_up = sign_up
+        self._clock = clock
+
+    async def sign_in(
+        self,
+        provider: Provider,
+        identity: UpstreamIdentity,
+        onward: Onward,
+        *,
+        accounts: Accounts,
+        user_agent: str | None,
+    ) -> Arrived:
+        """Sign a known person in, make an account for an unknown one, or say whose account has to be proven.
+
+        Raises:
+            UpstreamRefused: DISABLED, UNVERIFIED_EMAIL, UNVERIFIED_ACCOUNT or NO_ACCOUNT.
+        """
+        try:
+            return await self._sign_in(provider, identity, onward, accounts, user_agent)
+        except Conflict:
+            # Somebody was as fast with the same pair or address: now they are known.
+            return await self._sign_in(provider, identity, onward, accounts, user_agent)
+
+    async def _sign_in(
+        self,
+        provider: Provider,
+        identity: UpstreamIdentity,
+        onward: Onward,
+        accounts: Accounts,
+        user_agent: str | None,
+    ) -> Arrived:
+        now = self._clock()
+        async with self._store.write() as tx:
+            found = await tx.linked_accounts.find_by_key(*identity.key)
+            if found is None:
+                user = await self._unknown(tx, provider, identity, onward.next_path, now=now)
+                if isinstance(user, Arrived):
+                    return user
+                linked = kept_token(self._keys, provider, link_of(provider, identity, user.id, now=now), identity)
+                await add_link(tx, linked, actor=user.id, now=now)
+                email_changed = False
+            else:
+                before, user = found
+                # As it is now: it may be being disabled at this moment.
+                user = await tx.users.lock(user.id)
+                if not user.active:
+                    raise UpstreamRefused(UpstreamFault.DISABLED, detail=f"account {user.id}")
+                # So is the link: a refresh token may just have been replaced by its successor.
+                before = await tx.linked_accounts.lock(before.id)
+                email_changed = _email_changed(before, user, identity)
+                linked = told_again(before, identity, now=now, keep_email=email_changed)
+                linked = kept_token(self._keys, provider, linked, identity)
+                await tx.linked_accounts.save(linked)
+                user = await _refreshed(tx, provider, identity, user, now=now)
+            await follow_rules(tx, user.id, linked, now=now)
+            cookie, session = self._sessions.start(
+                user,
+                acr=provider.acr.get(identity.acr or "", ACR_UPSTREAM),
+                amr=_amr(provider, identity.amr),
+                user_agent=user_agent,
+                auth_time=identity.auth_time,
+                auth_time_known=identity.auth_time is not None,
+            )
+            session = await self._sessions.begin(
+                tx,
+                session,
+                previous=accounts.of_user(user.id),
+                interaction=None if onward.handle is None else hash_token(onward.handle),
+                provider=provider.name,
+            )
+            await self._remember(tx, provider, identity, session.id, now=now)
+        others = await self._sessions.make_room(accounts, user.id, now=now)
+        return Arrived(new=NewSession(cookie, others), user_id=user.id, email_changed=email_changed)
+
+    async def _unknown(
+        self, tx: Transaction, provider: Provider, identity: UpstreamIdentity, next_path: str | None, *, now: datetime
+    ) -> User | Arrived:
+        """Return a new account, or whose has to be proven.
+
+        Raises:
+            UpstreamRefused: neither.
+        """
+        email = identity.proven_email
+        if email is None:
+            if identity.email is not None:
+                raise UpstreamRefused(UpstreamFault.UNVERIFIED_EMAIL)
+            # Without an address there is no account to make, but perhaps one to prove.
+            return Arrived()
+        present = await tx.users.find_by_identifier(email)
+        if present is None:
+            if not await self._sign_up.allows(tx, email, next_path, now=now):
+                raise UpstreamRefused(UpstreamFault.NO_ACCOUNT)
+            user = new_user(provider, identity, email, now=now)
+            await add_user(tx, user, None, actor=f"provider:{provider.name}", now=now)
+            return user
+        check_linkable(present)
+        held = await tx.linked_accounts.of_user(present.id)
+        return Arrived(user_id=present.id, recreated=any(each.issuer == identity.issuer for each in held))
+
+    async def _remember(
+        self, tx: Transaction, provider: Provider, identity: UpstreamIdentity, session_id: str, *, now: datetime
+    ) -> None:
+        """Remember by which provider the session began, for signing out there as well."""
+        await tx.upstream_sessions.delete(session_id)
+        if provider.logout and identity.id_token is not None:
+            sealed = seal(self._keys.seal, identity.id_token.encode(), associated=f"upstream-session:{session_id}")
+            await tx.upstream_sessions.add(
+                UpstreamSession(session_id=session_id, provider=provider.name, sealed_id_token=sealed, created_at=now)
+            )
+
+
+def check_linkable(user: User) -> None:
+    """Check that somebody may prove this account, found by its address, and link it.
+
+    Raises:
+        UpstreamRefused: it may not be used, or its address may be anybody's: whoever wrote another's address into an
+            account of theirs must not get it linked by whom the address belongs to.
+    """
+    if not user.active:
+        raise UpstreamRefused(UpstreamFault.DISABLED, detail=f"account {user.id}")
+    if not user.email_verified:
+        raise UpstreamRefused(UpstreamFault.UNVERIFIED_ACCOUNT, detail=f"account {user.id}")
+
+
+def link_of(provider: Provider, identity: UpstreamIdentity, user_id: str, *, now: datetime) -> LinkedAccount:
+    """Return a new link."""
+    blank = LinkedAccount(
+        id=mint_id("la"),
+        issuer=identity.issuer,
+        sub=identity.sub,
+        user_id=user_id,
+        provider=provider.name,
+        created_at=now,
+    )
+    return told_again(blank, identity, now=now)
+
+
+def told_again(
+    linked: LinkedAccount, identity: UpstreamIdentity, *, now: datetime, keep_email: bool = False
+) -> LinkedAccount:
+    """Return a link with what the provider tells now."""
+    name = identity.claims.get("name")
+    return replace(
+        linked,
+        email=linked.email if keep_email else identity.email,
+        name=name[:_MAX_NAME_CHARS] if isinstance(name, str) else None,
+        claims=kept_claims(identity.claims),
+        last_used_at=now,
+    )
+
+
+async def add_link(tx: Transaction, linked: LinkedAccount, *, actor: str, now: datetime) -> None:
+    """Save a new link, and record it.
+
+    Raises:
+        Conflict: somebody else has the pair.
+    """
+    await tx.linked_accounts.add(linked)
+    event = audit_event(
+        AuditAction.LINKED_ACCOUNT_ADDED, actor=actor, target=linked.user_id, now=now, **described(linked)
+    )
+    await tx.audit_events.add(event)
+
+
+def described(linked: LinkedAccount) -> dict[str, Any]:
+    """Return what the audit log says of a link."""
+    return {"provider": linked.provider, "link": linked.id}
+
+
+def _email_changed(linked: LinkedAccount, user: User, identity: UpstreamIdentity) -> bool:
+    """Whether the account's address is the one that the provider told, which tells another one now."""
+    email = identity.proven_email
+    return email is not None and linked.email is not None and email != linked.email and user.email == linked.email
+
+
+async def _refreshed(
+    tx: Transaction, provider: Provider, identity: UpstreamIdentity, user: User, *, now: datetime
+) -> User:
+    if not provider.update_profile:
+        return user
+    told = with_profile(user, provider, identity, now=now)
+    if told != user:
+        await save_user(tx, told, before=user)
+        actor = f"provider:{provider.name}"
+        await tx.audit_events.add(audit_event(AuditAction.USER_UPDATED, actor=actor, target=user.id, now=now))
+    return told
+
+
+def _amr(provider: Provider, told: Iterable[str]) -> tuple[str, ...]:
+    return (AMR_UPSTREAM, *dict.fromkeys(provider.amr[method] for method in told if method in provider.amr))

@@ -1,0 +1,104 @@
+"""The page of one's linked accounts: what signs one in beside or instead of a password."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.domain.provider import Provider
+from idp.protocol.upstream import UpstreamRefused
+from idp.services.linked_accounts import NotRecent
+from idp.services.sessions import Accounts, SignedIn
+from idp.services.upstream_visits import Onward
+from idp.web.cookies import StaleForm
+from idp.web.endpoint import page
+from idp.web.forms import read_form
+from idp.web.onward import sign_in_path
+from idp.web.responses import redirect
+from idp.web.services import Services, find_accounts
+from idp.web.upstream import depart
+
+_PATH = "/account/linked"
+_STALE = "Somebody signed in or out in another window meanwhile. These are the accounts of who is signed in now."
+_GONE = "That is no longer there. This is how things are now."
+_LAST = "This is your only way to sign in. Add another one first."
+_REMOVED = "Done. It does not sign you in here any more."
+
+
+@page
+async def linked_accounts(request: Request[Services]) -> Response:
+    """List what is linked, take one of it away, or go to a provider to link more."""
+    state = request.state
+    accounts = await find_accounts(request)
+    if accounts.active is None:
+        return redirect(sign_in_path(_PATH))
+    if request.method != "POST":
+        return await _list(request, accounts, accounts.active)
+    form = await read_form(request)
+    form.check_single()
+    try:
+        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+    except StaleForm:
+        return await _list(request, accounts, accounts.active, error=_STALE, status=403)
+    if not state["linked_accounts"].is_recent(accounts.active.session):
+        return redirect(sign_in_path(_PATH, again=True))
+    if (name := form.get("link")) is not None:
+        provider = await state["providers"].find(name)
+        if provider is None:
+            return await _list(request, accounts, accounts.active, error=_GONE, status=409)
+        return await depart(request, provider, Onward(next_path=_PATH), accounts, linking=True)
+    try:
+        removed = await state["linked_accounts"].unlink(accounts.active, form.get("unlink") or "")
+    except NotRecent:
+        return redirect(sign_in_path(_PATH, again=True))
+    except UpstreamRefused:
+        return await _list(request, accounts, accounts.active, error=_LAST, status=409)
+    if removed is None:
+        return await _list(request, accounts, accounts.active, error=_GONE, status=409)
+    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
+    return await _list(request, accounts, accounts.active, notice=_REMOVED)
+
+
+async def _list(
+    request: Request[Services],
+    accounts: Accounts,
+    signed_in: SignedIn,
+    *,
+    notice: str | None = None,
+    error: str | None = None,
+    status: int = 200,
+) -> Response:
+    state = request.state
+    held = await state["linked_accounts"].of(signed_in.user)
+    offered = await state["providers"].shown()
+    csrf, fresh = state["cookies"].form_token(request, signed_in)
+    response = state["pages"].render(
+        "account/linked.html",
+        status=status,
+        # The buttons lead to providers.
+        transaction=True,
+        csrf=csrf,
+        action=_PATH,
+        user_label=signed_in.user.label,
+        error=error,
+        notice=notice,
+        accounts=[
+            {
+                "id": linked.account.id,
+                "provider": linked.account.provider,
+                "display_name": linked.account.provider if linked.provider is None else linked.provider.display_name,
+                "kind": "oidc" if linked.provider is None else linked.provider.kind,
+                "label": linked.account.label,
+                "since": linked.account.created_at,
+                "last_used": linked.account.last_used_at,
+                "removable": linked.removable,
+            }
+            for linked in held
+        ],
+        providers=list(map(_shown, offered)),
+    )
+    state["cookies"].set_form(response, fresh)
+    state["cookies"].set_missing_state(response, accounts)
+    return response
+
+
+def _shown(provider: Provider) -> dict[str, str]:
+    return {"name": provider.name, "display_name": provider.display_name, "kind": provider.kind}

@@ -1,0 +1,234 @@
+"""Signing in through another provider: the way there, the way back, and what has to be answered then."""
+
+from urllib.parse import urlencode
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from idp.domain.provider import Provider
+from idp.protocol.upstream import UpstreamFault, UpstreamRefused
+from idp.services.linked_accounts import NotRecent
+from idp.services.sessions import Accounts
+from idp.services.upstream_sign_in import Arrival, ArrivalRefused, Then
+from idp.services.upstream_visits import Onward, Returned, VisitGone
+from idp.web.cookies import StaleForm
+from idp.web.endpoint import page
+from idp.web.forms import read_form, read_query
+from idp.web.login import STALE, carried_along, login_form, onward_path, with_carried
+from idp.web.onward import onward, read_next, sign_in_path
+from idp.web.responses import redirect
+from idp.web.services import Services, find_accounts
+from idp.web.upstream_refused import refused_page
+
+
+@page
+async def leave(request: Request[Services]) -> Response:
+    """Go to a provider; the form stands on the sign-in page."""
+    state = request.state
+    provider = await _provider(request)
+    query = read_query(request)
+    if request.method != "POST":
+        return redirect(with_carried("/login", carried_along(query)))
+    accounts = await find_accounts(request)
+    form = await read_form(request)
+    form.check_single()
+    handle = query.get("interaction")
+    try:
+        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+    except StaleForm:
+        pending = None if handle is None else (await state["authorization"].pending(handle)).request
+        return await login_form(request, query, accounts, pending, error=STALE, status=403)
+    return await depart(
+        request,
+        provider,
+        Onward(handle=handle, next_path=None if handle is not None else read_next(query)),
+        accounts,
+        again=query.get("again") is not None,
+    )
+
+
+async def depart(
+    request: Request[Services],
+    provider: Provider,
+    going: Onward,
+    accounts: Accounts,
+    *,
+    again: bool = False,
+    linking: bool = False,
+) -> Response:
+    """Send the browser to a provider, whose form was checked; `linking` connects the active account there."""
+    state = request.state
+    try:
+        url = await state["upstream_sign_in"].leave(
+            provider,
+            going,
+            browser=state["cookies"].browser(request) or "",
+            again=again,
+            linking=accounts.active if linking else None,
+            login_hint=accounts.active.user.email if again and accounts.active is not None else None,
+        )
+    except ArrivalRefused as refused:
+        return await refused_page(request, refused)
+    return redirect(url)
+
+
+@page
+async def callback(request: Request[Services]) -> Response:
+    """Come back from a provider (RFC 6749 §4.1.2)."""
+    state = request.state
+    provider = await _provider(request)
+    answer = read_query(request)
+    accounts = await find_accounts(request)
+    # What stands there twice is no answer of a provider's (RFC 6749 §3.1).
+    params = {name: value for name, value in answer.values.items() if name not in answer.repeated}
+    try:
+        arrival = await state["upstream_sign_in"].arrive(
+            provider,
+            params,
+            browser=state["cookies"].browser(request),
+            accounts=accounts,
+            user_agent=request.headers.get("user-agent"),
+        )
+    except ArrivalRefused as refused:
+        return await refused_page(request, refused)
+    return arrived(request, arrival)
+
+
+def arrived(request: Request[Services], arrival: Arrival) -> Response:
+    """Return the answer to somebody who came back."""
+    response = redirect(_path_of(arrival))
+    if arrival.new is not None:
+        request.state["cookies"].sign_in(response, request, arrival.new.cookie, arrival.new.others)
+    return response
+
+
+def _path_of(arrival: Arrival) -> str:
+    going, name = arrival.onward, arrival.provider.name
+    match arrival.then:
+        case Then.ONWARD:
+            return onward_path(going.handle, going.next_path)
+        case Then.PASSWORD:
+            within = onward(going.next_path) if going.handle is None else {"interaction": going.handle}
+            return f"/login?{urlencode({**within, 'again': '1', 'proof': '1', 'login_hint': arrival.label or ''})}"
+    return f"/login/{name}/{arrival.then}/{arrival.handle}"
+
+
+@page
+async def link(request: Request[Services]) -> Response:
+    """Ask whether two accounts are to be linked, once the one here has been proven."""
+    state = request.state
+    provider = await _provider(request)
+    accounts = await find_accounts(request)
+    try:
+        returned = await _returned(request, provider)
+        if request.method != "POST":
+            return await _ask_to_link(request, provider, returned, accounts)
+        form = await read_form(request)
+        form.check_single()
+        try:
+            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+            if accounts.active is None:
+                raise NotRecent
+            if form.get("decision") != "link":
+                return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
+            handle = request.path_params["handle"]
+            await state["linked_accounts"].link(provider, handle, returned, accounts.active)
+        except StaleForm:
+            return await _ask_to_link(request, provider, returned, accounts, error=STALE)
+        except NotRecent:
+            return await _ask_to_link(request, provider, returned, accounts)
+    except VisitGone:
+        return await refused_page(request, ArrivalRefused(UpstreamFault.LOST, provider, Onward()))
+    except UpstreamRefused as refused:
+        return await refused_page(request, ArrivalRefused(refused.fault, provider, Onward()))
+    return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
+
+
+@page
+async def address(request: Request[Services]) -> Response:
+    """Ask what becomes of an address that changed at the provider."""
+    state = request.state
+    provider = await _provider(request)
+    accounts = await find_accounts(request)
+    try:
+        returned = await _returned(request, provider)
+        if accounts.active is None or accounts.active.user.id != returned.user_id:
+            raise VisitGone
+        taken, error = await state["linked_accounts"].is_taken(returned), None
+        if request.method == "POST":
+            form = await read_form(request)
+            form.check_single()
+            try:
+                state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+                use = form.get("decision") == "use" and not taken
+                handle = request.path_params["handle"]
+                await state["linked_accounts"].settle_address(handle, returned, accounts.active, use=use)
+                return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
+            except StaleForm:
+                error = STALE
+    except VisitGone:
+        return await refused_page(request, ArrivalRefused(UpstreamFault.LOST, provider, Onward()))
+    csrf, fresh = state["cookies"].form_token(request, accounts.active)
+    response = state["pages"].render(
+        "changed_address.html",
+        status=200 if error is None else 403,
+        transaction=True,
+        csrf=csrf,
+        action=request.scope["path"],
+        error=error,
+        provider=provider.display_name,
+        old=accounts.active.user.email,
+        new=returned.identity.email,
+        taken=taken,
+        user_label=accounts.active.user.label,
+    )
+    state["cookies"].set_form(response, fresh)
+    return response
+
+
+async def _ask_to_link(
+    request: Request[Services], provider: Provider, returned: Returned, accounts: Accounts, *, error: str | None = None
+) -> Response:
+    """Ask for a proof of the account here, or, once it was given, whether to link it."""
+    state, active = request.state, accounts.active
+    user = await state["linked_accounts"].linkable(returned)
+    proven = (
+        active is not None
+        and (user is None or user.id == active.user.id)
+        and state["linked_accounts"].is_recent(active.session)
+    )
+    csrf, fresh = state["cookies"].form_token(request, active)
+    path = request.scope["path"]
+    hint = {} if user is None else {"login_hint": user.label}
+    response = state["pages"].render(
+        "link_account.html",
+        status=200 if error is None else 403,
+        transaction=True,
+        csrf=csrf,
+        action=path,
+        error=error,
+        step="confirm" if proven else "prove",
+        provider=provider.display_name,
+        kind=provider.kind,
+        upstream_label=returned.identity.email or returned.identity.claims.get("name") or returned.identity.sub,
+        user_label=active.user.label if proven and active is not None else None if user is None else user.label,
+        recreated=returned.recreated,
+        sign_in_url=f"{sign_in_path(path, again=True)}{'&' + urlencode(hint) if hint else ''}",
+    )
+    state["cookies"].set_form(response, fresh)
+    state["cookies"].set_missing_state(response, accounts)
+    return response
+
+
+async def _returned(request: Request[Services], provider: Provider) -> Returned:
+    state = request.state
+    browser = state["cookies"].browser(request) or ""
+    return await state["upstream_visits"].held(provider.name, request.path_params["handle"], browser=browser)
+
+
+async def _provider(request: Request[Services]) -> Provider:
+    provider = await request.state["providers"].find(request.path_params["provider"])
+    if provider is None:
+        raise HTTPException(404)
+    return provider
