@@ -25,8 +25,11 @@ from idp.services.apply_file import read_apply_files
 from idp.services.client_input import ClientInput
 from idp.services.lab_grants import ServiceRole
 from idp.services.lab_input import LabInput, MembershipInput
+from idp.services.lab_rules import LabRuleInput
+from idp.services.provider_input import ProviderInput
 from idp.services.resources import ResourceInput
-from idp.settings import PREFIX, Settings, load_settings
+from idp.setting_sources import load_settings
+from idp.settings import PREFIX, Settings
 from idp.web.oauth.wellknown import DISCOVERY_PATHS, JWKS_PATH
 from tests.support.app import USUAL, running
 from tests.support.clock import FakeClock
@@ -119,7 +122,11 @@ def test_every_section_of_a_specification_names_its_place_and_its_test() -> None
 
 
 def test_every_threat_names_the_test_that_holds_its_defence() -> None:
-    for threat, defence, held_by in rows(section(DOCS / "threat-model.md", "## Threats and what stands against them")):
+    threats = [
+        *rows(section(DOCS / "threat-model.md", "## Threats and what stands against them")),
+        *rows(section(DOCS / "threat-model.md", "## Linking accounts: each attack, and the test that stops it")),
+    ]
+    for threat, defence, held_by in threats:
         assert threat
         assert defence
         assert code(held_by), threat
@@ -246,11 +253,13 @@ def test_the_documented_exit_codes_are_those_of_the_commands() -> None:
     ("heading", "model"),
     [
         ("Labs", LabInput),
+        ("Lab rules", LabRuleInput),
         ("Users", UserInput),
         ("Memberships", MembershipInput),
         ("Clients", ClientInput),
         ("Lab grants", ServiceRole),
         ("Resources", ResourceInput),
+        ("Providers", ProviderInput),
     ],
 )
 def test_every_field_of_the_apply_file_is_explained_and_no_other(heading: str, model: type[BaseModel]) -> None:

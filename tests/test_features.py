@@ -15,7 +15,7 @@ from idp.domain.client import ClientSecret, GrantType
 from idp.features import FEATURES
 from idp.opening import open_store
 from idp.services.clients import secret_hash
-from idp.settings import load_settings
+from idp.setting_sources import load_settings
 from idp.web.oauth.wellknown import DISCOVERY_PATHS, JWKS_PATH
 from tests.support.app import USUAL, App, basic, running
 from tests.support.clock import START, FakeClock
@@ -89,7 +89,13 @@ def test_every_announced_path_is_mounted_once():
 def test_every_specification_with_routes_is_announced():
     silent = [feature.spec for feature in FEATURES if feature.routes and not feature.metadata]
     # What no metadata has a name for.
-    assert set(silent) == {"Account labs", "Labs", "Labs API (OpenAPI 3.1, RFC 9457)", "pages and operations"}
+    assert set(silent) == {
+        "Account labs",
+        "Labs",
+        "Labs API (OpenAPI 3.1, RFC 9457)",
+        "Sign in through other providers: OpenID Connect Core, RFC 6749",
+        "pages and operations",
+    }
 
 
 # ── Grants ──────────────────────────────────────────────────────────────────────────────────────────────────────────

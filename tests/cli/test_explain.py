@@ -9,7 +9,7 @@ from idp.domain.client import ClientAuthMethod
 from idp.opening import Opened, open_store
 from idp.protocol.parameters import Parameters
 from idp.services.refusals import Refusals, RefusedRequest
-from idp.settings import load_settings
+from idp.setting_sources import load_settings
 from tests.cli.conftest import Idp
 from tests.support.factories import make_client
 

@@ -6,7 +6,7 @@ import yaml
 
 from idp.opening import open_store
 from idp.services.join_requests import JoinRequests
-from idp.settings import load_settings
+from idp.setting_sources import load_settings
 from tests.cli.conftest import Idp
 
 SERVICE = ("client", "create", "--client-id", "robot", "--grant-type", "client_credentials")

@@ -70,7 +70,7 @@ def test_help_loads_neither_the_server_nor_the_store():
 
 def test_the_server_loads_nothing_that_only_some_requests_or_databases_need():
     code = (
-        "import sys; from idp.app import create_app; from idp.settings import load_settings; "
+        "import sys; from idp.app import create_app; from idp.setting_sources import load_settings; "
         "create_app(load_settings({})); "
         "unneeded = {'aiosmtplib', 'alembic', 'asyncpg', 'httpcore2', 'httpx2', 'limits', 'PIL', "
         "'sqlalchemy.dialects.postgresql'}; "

@@ -11,7 +11,7 @@ import pytest
 from idp.crypto.jose import Verified, verify
 from idp.domain.logout import LogoutDelivery
 from idp.services.backchannel_logout import DELAYS
-from idp.settings import load_settings
+from idp.setting_sources import load_settings
 from tests.outbound.conftest import Authority, Peer, Serve
 from tests.support.app import ALICE_ID, USUAL, App, Browser, Installed, Start, decoded, running
 from tests.support.clock import FakeClock

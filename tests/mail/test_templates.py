@@ -34,6 +34,8 @@ CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
     },
     MailPurpose.JOIN_REQUEST: {"lab_name": "Biology", "person": "Ada", "message": "Hi,\nlet me in.", "url": URL},
     MailPurpose.JOIN_REQUEST_DECIDED: {"lab_name": "Biology", "accepted": True, "url": URL},
+    MailPurpose.LINKED_ACCOUNT_ADDED: {"provider": "Biology", "label": "Ada", "at": AT, "url": URL},
+    MailPurpose.LINKED_ACCOUNT_REMOVED: {"provider": "Biology", "label": "Ada", "at": AT, "url": URL},
 }
 VARIANTS = [
     *CONTEXTS.items(),
@@ -99,7 +101,7 @@ def test_html_needs_nothing_from_elsewhere_and_no_style_sheet(purpose: MailPurpo
 def called(purpose: MailPurpose, chosen: str) -> dict[str, Any]:
     """The context of a purpose where everybody and everything is called so."""
     context = CONTEXTS[purpose]
-    names = {name: chosen for name in ("lab_name", "inviter", "person") if name in context}
+    names = {name: chosen for name in ("lab_name", "inviter", "person", "provider", "label") if name in context}
     members = [{**each, "member": chosen} for each in context.get("members", ())]
     return {**context, **names, **({"members": members} if members else {})}
 

@@ -19,7 +19,7 @@ from idp.domain.signing_key import SigningAlgorithm
 from idp.domain.user import AdminRole, UserStatus
 from idp.services.apply import Applied, Apply
 from idp.services.apply_file import ApplyRefused, read_apply_files
-from idp.services.apply_plan import ChangeKind
+from idp.services.apply_steps import ChangeKind
 from idp.services.clients import open_secret, secret_hash
 from idp.services.installation import DataKeys
 from idp.store.store import Store

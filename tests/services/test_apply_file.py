@@ -50,13 +50,12 @@ def test_all_faults_of_all_files_are_told_at_once_in_the_order_of_the_lines():
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("provider: []", "bench.yaml:1: provider: it is not known here"),
+        ("provider: []", "bench.yaml:1: provider: it is not known here; did you mean providers?"),
         ("user: []", "bench.yaml:1: user: it is not known here; did you mean users?"),
-        ("\nproviders: []", "bench.yaml:2: providers: it is not supported by this version"),
         ("labs:", "bench.yaml:1: labs: it must be a list; [] is the empty one"),
         ("labs: {}", "bench.yaml:1: labs: it must be a list; [] is the empty one"),
         ("labs: [bio]", "bench.yaml:1: labs[0]: it must be a mapping of names to values"),
-        ("[]", "bench.yaml:1: it must be a mapping with labs, users, memberships, clients, resources"),
+        ("[]", "bench.yaml:1: it must be a mapping with labs, users, memberships, clients, resources, providers"),
         ("labs: []\nlabs: []", "bench.yaml:2: labs: it stands at line 1 already"),
         ("labs: []\n---\nlabs: []", "bench.yaml:2: it is not valid YAML: a second document begins"),
         ("? [a]\n: b", "bench.yaml:1: it is not valid YAML: a name must be text"),

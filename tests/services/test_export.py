@@ -196,7 +196,7 @@ async def test_an_exported_account_with_its_hash_can_be_moved_to_another_store(f
 
 async def test_an_empty_store_exports_empty_sections(store: Store):
     sections = yaml.safe_load(await export(store, with_password_hashes=False))
-    assert sections == {"labs": [], "users": [], "memberships": [], "clients": [], "resources": []}
+    assert sections == {"labs": [], "users": [], "memberships": [], "clients": [], "resources": [], "providers": []}
 
 
 async def test_a_membership_that_ends_with_a_day_is_written_as_that_day(full: Store):

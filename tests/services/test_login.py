@@ -11,8 +11,8 @@ from idp.domain.audit import AuditAction
 from idp.domain.user import UserStatus
 from idp.observe.metrics import Metrics
 from idp.services.accounts import Accounts
-from idp.services.login import Login, LoginFailed, NewSession
-from idp.services.sessions import MAX_ACCOUNTS, Sessions, SessionTimes, SignedIn
+from idp.services.login import Login, LoginFailed
+from idp.services.sessions import MAX_ACCOUNTS, NewSession, Sessions, SessionTimes, SignedIn
 from idp.services.sessions import Accounts as BrowserAccounts
 from idp.store.store import Store
 from tests.support.app import PASSWORD, add_all

@@ -43,20 +43,27 @@ from tests.support.factories import (
     make_interaction,
     make_invitation,
     make_join_request,
+    make_kept_document,
     make_lab,
     make_lab_grant,
+    make_lab_departure,
     make_lab_logo,
+    make_lab_rule,
+    make_linked_account,
     make_logo,
     make_logout_delivery,
     make_mail,
     make_membership,
     make_one_time_link,
+    make_provider,
     make_refresh_token,
     make_refusal,
     make_resource,
     make_seen_token,
     make_session,
     make_signing_key,
+    make_upstream_session,
+    make_upstream_visit,
     make_user,
 )
 from tests.support.strategies import values_of
@@ -90,10 +97,23 @@ FACTORIES: dict[str, Callable[..., Any]] = {
     "invitations": make_invitation,
     "join_requests": make_join_request,
     "lab_grants": make_lab_grant,
+    "providers": make_provider,
+    "lab_rules": make_lab_rule,
+    "lab_departures": make_lab_departure,
+    "linked_accounts": make_linked_account,
+    "upstream_visits": make_upstream_visit,
+    "upstream_sessions": make_upstream_session,
+    "kept_documents": make_kept_document,
 }
 NOUNS = {type(factory()): noun for noun, factory in FACTORIES.items()}
-PARENT_KEYS = {"users.id": USER_ID, "clients.client_id": CLIENT_ID, "labs.id": LAB_ID, "grants.id": GRANT_ID}
-PARENTS = (make_user(), make_client(), make_lab(), make_grant())
+PARENT_KEYS = {
+    "users.id": USER_ID,
+    "clients.client_id": CLIENT_ID,
+    "labs.id": LAB_ID,
+    "grants.id": GRANT_ID,
+    "sessions.id": SESSION_ID,
+}
+PARENTS = (make_user(), make_client(), make_lab(), make_grant(), make_session())
 
 nouns = pytest.mark.parametrize("noun", FACTORIES)
 children = pytest.mark.parametrize(

@@ -32,7 +32,8 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.response_type import RESPONSE_TYPES
 from idp.services.clients import secret_hash
 from idp.services.installation import DataKeys
-from idp.settings import Settings, load_settings
+from idp.setting_sources import load_settings
+from idp.settings import Settings
 from idp.store.database import Database
 from idp.store.errors import Unavailable
 from idp.store.store import Store

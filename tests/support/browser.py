@@ -85,4 +85,4 @@ async def is_wider_than_the_window(page: Page) -> bool:
 async def fill_in_login(page: Page, email: str, password: str = PASSWORD) -> None:
     await page.get_by_label("Email or user name").fill(email)
     await page.get_by_label("Password").fill(password)
-    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_role("button", name="Sign in", exact=True).click()

@@ -18,16 +18,19 @@ from idp.domain.invitation import Invitation
 from idp.domain.join_request import JoinRequest
 from idp.domain.lab import Lab, LabMembership, LabRole, Membership
 from idp.domain.lab_grant import LabGrant
+from idp.domain.lab_rule import LabDeparture, LabRule
 from idp.domain.logo import LabLogo, Logo
 from idp.domain.logout import LogoutDelivery
 from idp.domain.mail import Mail, MailPurpose
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
+from idp.domain.provider import Provider, ProviderKind
 from idp.domain.refusal import Refusal
 from idp.domain.registration import InitialAccessToken
 from idp.domain.resource import Resource
 from idp.domain.seen_token import SeenToken
 from idp.domain.session import Session
 from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
+from idp.domain.upstream import KeptDocument, LinkedAccount, UpstreamSession, UpstreamVisit, VisitStage
 from idp.domain.user import User
 from idp.protocol.authorization_request import AuthorizationRequest, check_authorization_request
 from idp.protocol.parameters import Parameters
@@ -360,3 +363,76 @@ def make_lab_grant(**changes: Any) -> LabGrant:
         "expires_at": START + timedelta(days=365),
     }
     return LabGrant(**{**defaults, **changes})
+
+
+def make_provider(**changes: Any) -> Provider:
+    defaults = {
+        "name": "campus",
+        "kind": ProviderKind.OIDC,
+        "display_name": "Campus login",
+        "issuer": "https://login.campus.example",
+        "client_id": "lab-id",
+        "created_at": START,
+        "updated_at": START,
+    }
+    return Provider(**{**defaults, **changes})
+
+
+def make_linked_account(**changes: Any) -> LinkedAccount:
+    defaults = {
+        "id": "la_campus",
+        "issuer": "https://login.campus.example",
+        "sub": "4711",
+        "user_id": USER_ID,
+        "provider": "campus",
+        "created_at": START,
+        "email": "alice@campus.example",
+    }
+    return LinkedAccount(**{**defaults, **changes})
+
+
+def make_upstream_visit(**changes: Any) -> UpstreamVisit:
+    defaults = {
+        "hash": "e" * 64,
+        "provider": "campus",
+        "stage": VisitStage.LEFT,
+        "browser": "f" * 64,
+        "sealed": b"sealed",
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=15),
+    }
+    return UpstreamVisit(**{**defaults, **changes})
+
+
+def make_upstream_session(**changes: Any) -> UpstreamSession:
+    defaults = {"session_id": SESSION_ID, "provider": "campus", "sealed_id_token": b"sealed", "created_at": START}
+    return UpstreamSession(**{**defaults, **changes})
+
+
+def make_kept_document(**changes: Any) -> KeptDocument:
+    defaults = {
+        "uri": "https://login.campus.example/jwks",
+        "body": "{}",
+        "fetched_at": START,
+        "expires_at": START + timedelta(days=7),
+    }
+    return KeptDocument(**{**defaults, **changes})
+
+
+def make_lab_rule(**changes: Any) -> LabRule:
+    defaults = {
+        "id": "lr_hosted",
+        "lab_id": LAB_ID,
+        "provider": "campus",
+        "claim": "hd",
+        "value": "campus.example",
+        "role": LabRole.MEMBER,
+        "created_by": "cli",
+        "created_at": START,
+    }
+    return LabRule(**{**defaults, **changes})
+
+
+def make_lab_departure(**changes: Any) -> LabDeparture:
+    defaults = {"lab_id": LAB_ID, "user_id": USER_ID, "ended_by": "cli", "ended_at": START}
+    return LabDeparture(**{**defaults, **changes})

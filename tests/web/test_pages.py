@@ -15,6 +15,7 @@ from jinja2 import UndefinedError
 from starlette.applications import Starlette
 
 from idp.domain.lab import LabRole
+from idp.domain.provider import ProviderKind
 from idp.protocol.lab_consent import LabChoice, LabChoices
 from idp.services.opened_invitation import InvitationFault
 from idp.web.pages import Pages, StaticFiles, allow_frames
@@ -35,6 +36,17 @@ def described(text: str, **changes: Any) -> dict[str, Any]:
     """An application as `describe` returns it."""
     uris = {name: f"https://{text}/{name}" for name in ("uri", "policy_uri", "tos_uri")}
     return {"name": text, "unverified": True, "logo": f"/logo/{text}.png", **uris, **changes}
+
+
+def provider(text: str, kind: str) -> dict[str, Any]:
+    """A provider as the pages are told of it."""
+    return {"name": text, "display_name": text, "kind": kind, "action": f"/login/{text}"}
+
+
+def linked_account(text: str, kind: str, **changes: Any) -> dict[str, Any]:
+    at = datetime(2026, 11, 20, 9, 0, 12, tzinfo=UTC)
+    usual = {"last_used": None, "removable": True, "since": at}
+    return {"id": text, "provider": text, "display_name": text, "kind": kind, "label": text, **usual, **changes}
 
 
 def unknown_client(name: str) -> dict[str, Any]:
@@ -58,6 +70,46 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "notice": text,
             "choose_account_url": text,
             "demo_accounts": accounts,
+            "providers": [provider(text, kind) for kind in ProviderKind],
+            "password_first": False,
+            "one_tap": None,
+        },
+        "upstream_refused.html": {
+            "title": text,
+            "message": text,
+            "who": text,
+            "code": text,
+            "reference": text,
+            "again_url": text,
+            "other_ways_url": text,
+            "provider": text,
+        },
+        "link_account.html": {
+            **form,
+            "step": "confirm",
+            "provider": text,
+            "kind": ProviderKind.GOOGLE,
+            "upstream_label": text,
+            "user_label": text,
+            "recreated": True,
+            "error": text,
+        },
+        "changed_address.html": {
+            **form,
+            "provider": text,
+            "old": text,
+            "new": text,
+            "taken": False,
+            "user_label": text,
+            "error": text,
+        },
+        "account/linked.html": {
+            **form,
+            "user_label": text,
+            "accounts": [linked_account(text, kind, removable=kind != "oidc", last_used=at) for kind in ProviderKind],
+            "providers": [provider(text, kind) for kind in ProviderKind],
+            "notice": text,
+            "error": text,
         },
         "select_account.html": {
             **form,
@@ -216,7 +268,18 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             **dict.fromkeys(("client", "error", "notice", "choose_account_url")),
             "identifier": "",
             "demo_accounts": [],
+            "providers": [],
         },
+        "upstream_refused.html": dict.fromkeys(("again_url", "other_ways_url", "provider")),
+        "link_account.html": {
+            "step": "prove",
+            "user_label": None,
+            "recreated": False,
+            "sign_in_url": "/login",
+            "error": None,
+        },
+        "changed_address.html": {"taken": True, "error": None},
+        "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
         "select_account.html": {
             "accounts": [account("text", 0)],
             "active_sid": None,
@@ -356,7 +419,11 @@ def test_texts_from_outside_are_inert_and_shown_as_they_are(pages: Pages, name: 
 
 
 NAMED: dict[str, dict[str, Any]] = {
-    "login.html": {"client": described(HEBREW)},
+    "login.html": {"client": described(HEBREW), "providers": [provider(HEBREW, kind) for kind in ProviderKind]},
+    "upstream_refused.html": {"provider": HEBREW},
+    "link_account.html": {"provider": HEBREW, "upstream_label": HEBREW, "user_label": HEBREW},
+    "changed_address.html": {"provider": HEBREW, "old": HEBREW, "new": HEBREW, "user_label": HEBREW},
+    "account/linked.html": everything(HEBREW)["account/linked.html"] | {"error": None, "notice": None},
     "select_account.html": {"client_name": HEBREW, "accounts": [account(HEBREW, 5)]},
     "form_post.html": {"host": HEBREW},
     "consent.html": {"client": described(HEBREW), "host": HEBREW, "user_label": HEBREW},
@@ -434,7 +501,8 @@ def test_policy_and_terms_of_an_application_are_linked_to_where_it_has_them(page
 @pytest.mark.parametrize("name", ["login.html", "consent.html", "home.html"])
 def test_a_logo_is_shown_from_our_own_origin_and_none_where_there_is_none(pages: Pages, name: str):
     full, minimal = (read(pages, name, CONTEXTS[kind][name]).all("img") for kind in ("full", "minimal"))
-    assert len(full) == len(minimal) + 1
+    logos = [[image for image in images if str(image["src"]).startswith("/logo/")] for images in (full, minimal)]
+    assert [len(found) for found in logos] == [1, 0]
     assert all(str(image["src"]).startswith(("/static/", "/logo/")) for image in full)
     assert {image["alt"] for image in full} == {""}
 
@@ -491,7 +559,7 @@ def test_a_page_names_its_language_and_direction(pages: Pages, language: str, di
 @every_page
 def test_a_cold_page_weighs_at_most_100_kb_and_takes_at_most_5_requests(pages: Pages, name: str):
     response = pages.render(name, **CONTEXTS["full"][name])
-    urls = set(re.findall(rb'(?:src|href)="(/static/[^"]+)"', bytes(response.body)))
+    urls = set(re.findall(rb'(?:src|srcset|href)="(/static/[^"#]+)', bytes(response.body)))
     sources = [path.read_bytes() for path in STATIC.iterdir() if pages.static.url(path.name).encode() in urls]
     assert len(sources) == len(urls)
     assert 1 + len(urls) <= 5
@@ -517,6 +585,144 @@ def test_login_keeps_what_was_typed_and_describes_both_fields_by_the_error(pages
     assert "autofocus" in fields["password"]
     assert "value" not in fields["password"]
     assert {fields[name]["aria-describedby"] for name in ("username", "password")} == {"error"}
+
+
+def buttons(page: Page) -> list[tuple[str | None, str | None]]:
+    return [(button.get("name"), button.get("value")) for button in page.all("button")]
+
+
+def words(page: Page) -> str:
+    return " ".join(page.text.split())
+
+
+def test_login_starts_at_each_provider_with_a_form_of_its_own_above_the_password(pages: Pages):
+    providers = [provider(name, kind) for name, kind in (("google", "google"), ("campus", "oidc"))]
+    page = read(pages, "login.html", CONTEXTS["minimal"]["login.html"] | {"providers": providers, "csrf": "a-token"})
+    assert [(form["method"], form["action"]) for form in page.all("form")] == [
+        ("post", "/login/google"),
+        ("post", "/login/campus"),
+        ("post", "text"),
+    ]
+    assert [field["value"] for field in page.all("input") if field["name"] == "csrf"] == ["a-token"] * 3
+    assert [button["class"] for button in page.all("button")] == ["provider google", "provider", "primary"]
+    assert "Sign in with google Sign in with campus or Email or user name" in words(page)
+
+
+def test_login_without_providers_shows_no_divider(pages: Pages):
+    page = read(pages, "login.html", CONTEXTS["minimal"]["login.html"])
+    assert [button["class"] for button in page.all("button")] == ["primary"]
+    assert not [text for _, text in page.texts if text.strip() == "or"]
+
+
+def test_login_that_asks_for_a_password_offers_no_provider_and_no_other_account(pages: Pages):
+    page = read(pages, "login.html", CONTEXTS["full"]["login.html"] | {"password_first": True, "client": None})
+    assert [button["class"] for button in page.all("button")] == ["primary"]
+    assert [link["href"] for link in page.all("a")] == ["#main"]
+
+
+@pytest.mark.parametrize("kind", [*ProviderKind, "of tomorrow"])
+def test_every_kind_of_provider_has_a_mark_for_light_and_for_dark_ground(pages: Pages, kind: str):
+    context = CONTEXTS["minimal"]["login.html"] | {"providers": [provider("text", kind)]}
+    page = read(pages, "login.html", context)
+    [dark], light = page.all("source"), page.all("img")[-1]
+    assert (dark["media"], light["alt"]) == ("(prefers-color-scheme: dark)", "")
+    drawn = {view["id"] for view in Page((STATIC / "mark.svg").read_text()).all("view")}
+    for address, name in ((light["src"], kind), (dark["srcset"], f"{kind}-dark")):
+        url, _, view = str(address).partition("#")
+        assert url == pages.static.url("mark.svg")
+        assert view in drawn
+        assert view == name.replace("of tomorrow", "oidc")
+
+
+def test_a_refused_sign_in_names_the_provider_and_offers_what_there_is_to_do(pages: Pages):
+    context = CONTEXTS["full"]["upstream_refused.html"] | {
+        "provider": "Google",
+        "code": "access_denied",
+        "reference": "K7Q2-M9XD",
+        "again_url": "/again",
+        "other_ways_url": "/others",
+    }
+    page = Page(bytes(pages.render("upstream_refused.html", status=403, **context).body).decode())
+    assert "You were signing in with Google." in words(page)
+    assert "access_denied · HTTP 403 · reference K7Q2-M9XD" in words(page)
+    assert [(link["href"], link.get("class")) for link in page.all("a")][1:] == [
+        ("/again", "button primary"),
+        ("/others", "button"),
+    ]
+    [copy] = page.all("button")
+    assert "hidden" in copy
+    assert page.all("script") == [{"src": pages.static.url("copy.js"), "defer": None}]
+    final = read(pages, "upstream_refused.html", context | {"again_url": None})
+    assert [(link["href"], link.get("class")) for link in final.all("a")][1:] == [("/others", "button primary")]
+    minimal = read(pages, "upstream_refused.html", CONTEXTS["minimal"]["upstream_refused.html"])
+    assert "signing in" not in minimal.text
+    assert [link["href"] for link in minimal.all("a")] == ["#main"]
+
+
+LINK = {**everything("text")["link_account.html"], "provider": "ORCID", "sign_in_url": "/login/again", "error": None}
+
+
+@pytest.mark.parametrize(
+    ("user_label", "recreated", "said", "unsaid"),
+    [
+        ("Ada", False, "There is already an account with this address", "may have been deleted"),
+        ("Ada", True, "This is another ORCID account than the one that is connected", "No account here"),
+        (None, False, "No account here is connected with this ORCID account yet", "already an account"),
+    ],
+)
+def test_whoever_has_not_proven_an_account_can_sign_in_to_it_and_connect_nothing(
+    pages: Pages, user_label: str | None, recreated: bool, said: str, unsaid: str
+):
+    page = read(pages, "link_account.html", {**LINK, "step": "prove", "user_label": user_label, "recreated": recreated})
+    assert said in words(page)
+    assert unsaid not in words(page)
+    assert (page.all("form"), page.all("button")) == ([], [])
+    assert [link["href"] for link in page.all("a")] == ["#main", "/login/again"]
+
+
+@pytest.mark.parametrize("user_label", [HEBREW, None])
+def test_what_the_page_before_the_proof_shows_cannot_turn_the_text_either(pages: Pages, user_label: str | None):
+    names = {"provider": HEBREW, "upstream_label": HEBREW, "user_label": user_label}
+    page = read(pages, "link_account.html", {**LINK, **names, "step": "prove"})
+    assert {holder for holder, text in page.texts if HEBREW in text} - {"title"} == {"bdi"}
+
+
+def test_connecting_shows_both_accounts_and_takes_a_decision(pages: Pages):
+    shown = {"upstream_label": "0000-0002-1825-0097", "user_label": "ada@example.org"}
+    page = read(pages, "link_account.html", {**LINK, **shown, "recreated": False})
+    assert buttons(page) == [("decision", "link"), ("decision", "cancel")]
+    assert {"ORCID", "0000-0002-1825-0097", "Lab ID", "ada@example.org"} <= {text for _, text in page.texts}
+
+
+def test_a_changed_address_can_be_used_or_kept_and_a_taken_one_only_be_kept(pages: Pages):
+    context = CONTEXTS["full"]["changed_address.html"]
+    free, taken = (read(pages, "changed_address.html", {**context, "taken": taken}) for taken in (False, True))
+    assert buttons(free) == [("decision", "use"), ("decision", "keep")]
+    assert buttons(taken) == [("decision", "keep")]
+    assert "another account here already uses it" in words(taken)
+    assert "already uses" not in words(free)
+
+
+def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Pages):
+    accounts = [
+        linked_account("1", "google", display_name="Google", label="ada@example.org"),
+        linked_account("2", "google", display_name="Google", label="ada@lab.example"),
+        linked_account("3", "oidc", display_name="Campus", removable=False),
+    ]
+    context = CONTEXTS["minimal"]["account/linked.html"]
+    page = read(
+        pages, "account/linked.html", {**context, "accounts": accounts, "providers": [provider("hub", "github")]}
+    )
+    assert buttons(page) == [("unlink", "1"), ("unlink", "2"), ("link", "hub")]
+    assert "Disconnect Google ada@example.org" in words(page)
+    assert "Disconnect Google ada@lab.example" in words(page)
+    assert words(page).count("This is your only way to sign in") == 1
+    assert [link["href"] for link in page.all("a")][1:] == ["/account/apps", "/account/labs", "/"]
+
+
+@pytest.mark.parametrize("name", ["account/apps.html", "account/labs.html", "home.html"])
+def test_the_connected_accounts_are_one_step_away(name: str):
+    assert 'href="/account/linked"' in (TEMPLATES / name).read_text()
 
 
 def test_consent_offers_both_decisions_and_marks_lasting_access(pages: Pages):
@@ -589,7 +795,12 @@ def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(
     context = CONTEXTS["minimal"]["home.html"]
     signed_in = read(pages, "home.html", context | {"user_label": "ada@example.org"})
     signed_out = read(pages, "home.html", context)
-    assert [link["href"] for link in signed_in.all("a")][1:-1] == ["/account/labs", "/login?add=1", "/logout"]
+    assert [link["href"] for link in signed_in.all("a")][1:-1] == [
+        "/account/labs",
+        "/account/linked",
+        "/login?add=1",
+        "/logout",
+    ]
     assert [link["href"] for link in signed_out.all("a")][1:-1] == ["/login"]
 
 
@@ -715,6 +926,9 @@ def luminance(colour: str) -> float:
         ("bad", "card", 4.5),
         ("bad", "bad-soft", 4.5),
         ("edge", "card", 3.0),
+        ("google-text", "google", 4.5),
+        ("google-text", "google-hover", 4.5),
+        ("google-edge", "card", 3.0),
     ],
 )
 def test_colours_stand_out_as_wcag_2_2_s1_4_3_and_s1_4_11_ask(scheme: int, front: str, back: str, least: float):
