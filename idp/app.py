@@ -67,7 +67,6 @@ from idp.web.cookies import Cookies
 from idp.web.direct import Direct
 from idp.web.errors import EXCEPTION_HANDLERS
 from idp.web.middleware.edge import Edge
-from idp.web.oauth.logout import UPSTREAM_LOGOUT
 from idp.web.oauth.wellknown import WellKnown
 from idp.web.pages import Pages
 from idp.web.services import Demo, Drain, Services
@@ -107,8 +106,7 @@ def create_app(
             jobs = _jobs(opened, backchannel_logout, logos)
             jobs.start()
             try:
-                services = _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
-                yield {**services, UPSTREAM_LOGOUT: _upstream_logout(opened)}
+                yield _services(opened, subjects, backchannel_logout, logos, metadata, pages, drain, demo)
             finally:
                 # Before the jobs, of which one waits for what is being fetched.
                 await logos.close()
@@ -178,6 +176,7 @@ def _services(
         store,
         clients,
         resources,
+        opened.providers,
         RequestObjects(client_keys, opened.outbound, rate_limits, clock, issuer=issuer),
         hints,
         subjects,
@@ -231,7 +230,7 @@ def _services(
         upstream_sign_in=upstream_sign_in,
         one_tap=OneTap(store, opened.providers, upstream_sign_in, opened.keys, clock),
         upstream_visits=visits,
-        linked_accounts=LinkedAccounts(store, opened.providers, opened.outbox, clock, issuer=issuer),
+        linked_accounts=LinkedAccounts(store, opened.keys, opened.providers, opened.outbox, clock, issuer=issuer),
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
@@ -249,6 +248,7 @@ def _services(
         ),
         revocation=Revocation(store, authentication, clock),
         logout=Logout(clients, sessions, hints, subjects, clock, issuer=issuer),
+        upstream_logout=UpstreamLogout(store, opened.keys, opened.providers, clock, issuer=issuer),
         registration=client_registration,
         invitations=invitations,
         join_requests=JoinRequests(store, opened.outbox, clock, issuer=issuer),
@@ -280,7 +280,7 @@ def _upstream_sign_in(
     authorization: Authorization,
     rate_limits: RateLimits,
 ) -> UpstreamSignIn:
-    arrival = UpstreamArrival(opened.store, opened.keys, sessions, sign_up, opened.clock)
+    arrival = UpstreamArrival(opened.store, opened.keys, opened.providers, sessions, sign_up, opened.clock)
     return UpstreamSignIn(
         opened.store,
         opened.providers,
@@ -291,10 +291,6 @@ def _upstream_sign_in(
         opened.clock,
         opened.metrics,
     )
-
-
-def _upstream_logout(opened: Opened) -> UpstreamLogout:
-    return UpstreamLogout(opened.store, opened.keys, opened.providers, opened.clock, issuer=opened.settings.issuer)
 
 
 def _backchannel_logout(opened: Opened, subjects: Subjects) -> BackchannelLogout:

@@ -170,6 +170,12 @@ class Settings(BaseModel):
     google_issuer: str = Field(
         default="https://accounts.google.com", description="Google's issuer; another one for tests"
     )
+    google_api_scope: str = Field(
+        default="", max_length=2000, description="Scopes of Google's own API that applications may use for people"
+    )
+    google_api_clients: tuple[str, ...] = Field(
+        default=(), description="client_id of each application that may use Google's API for people who agree"
+    )
     google_one_tap: bool = Field(
         default=False, description="Whether the sign-in page loads Google's script for signing in without leaving it"
     )
@@ -231,6 +237,11 @@ class Settings(BaseModel):
     @classmethod
     def _parse_allow_rules(cls, value: object) -> object:
         return tuple(map(AllowRule.parse, read_items(value, "hosts with port, addresses and networks")))
+
+    @field_validator("google_api_clients", mode="before")
+    @classmethod
+    def _parse_clients(cls, value: object) -> object:
+        return tuple(read_items(value, "client ids"))
 
     @field_validator("registration_domains", "google_hosted_domain", mode="before")
     @classmethod

@@ -104,7 +104,8 @@ def remove_rule(
         found = over_store(look)
         typer.echo(f"{_words(found.rule)}: {_people(found.members)} by it, who leave the lab with it", err=True)
         typer.confirm("Remove the rule?", abort=True, err=True)
-    typer.echo(f"removed: {rule_id} ({over_store(run)} memberships ended)")
+    ended = over_store(run)
+    typer.echo(f"removed: {rule_id} ({ended} {'membership' if ended == 1 else 'memberships'} ended)")
 
 
 def _service(opened: "Opened") -> "LabRules":

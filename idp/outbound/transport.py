@@ -25,6 +25,6 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         """Make a request; the response has a status, a media type and a body."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         content = await request.aread()
-        fetched = await self._outbound.send(request.method, str(request.url), headers, content or None)
+        fetched = await self._outbound.send(request.method, str(request.url), headers, content or None, reuse=True)
         answered = {"Content-Type": fetched.content_type} if fetched.content_type else {}
         return httpx2.Response(fetched.status, headers=answered, content=fetched.body, request=request)

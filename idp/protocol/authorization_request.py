@@ -1,6 +1,6 @@
 """The authorization request (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2.1) as an ordered list of small checks."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -160,10 +160,11 @@ def check_authorization_request(
     issuer: str,
     resources: Mapping[str, Resource],
     entitlements: bool = True,
+    providers: Collection[str] | None = None,
 ) -> AuthorizationRequest:
     """Return the request when it passes every check, in order; `resources` are the registered ones among those named.
 
-    `entitlements` is whether there is such a scope.
+    `entitlements` is whether there is such a scope; `providers` are those whose APIs the client may use.
 
     Raises:
         RedirectUriRefused: there is nowhere safe to answer to; shown as a page.
@@ -175,7 +176,7 @@ def check_authorization_request(
             check(client, params)
         response_type = check_response_type(client, params)
         code = CODE in response_type
-        scope = check_user_scope(client, params.get("scope"), code=code, entitlements=entitlements)
+        scope = check_user_scope(client, params.get("scope"), code=code, entitlements=entitlements, providers=providers)
         if ID_TOKEN in response_type and "openid" not in scope:
             raise InvalidScope("An ID token needs the scope openid.")
         return AuthorizationRequest(

@@ -1,6 +1,6 @@
 """The authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): check, ask what must be asked, answer."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -31,11 +31,13 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.prompt import Situation, Step, next_step
 from idp.protocol.resource import read_resources
 from idp.protocol.response_type import CODE
-from idp.protocol.scope import check_user_scope, still_registered
+from idp.protocol.scope import check_user_scope, provider_of, still_registered
+from idp.protocol.token_exchange import may_use_api
 from idp.services.audit import caller_address
 from idp.services.authorization_answer import AuthorizationAnswer, InteractionGone
 from idp.services.clients import Clients
 from idp.services.hints import Hints
+from idp.services.providers import Providers
 from idp.services.rate_limit import RateLimits, TooManyRequests
 from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
@@ -86,6 +88,7 @@ class Authorization:
         store: Store,
         clients: Clients,
         resources: Resources,
+        providers: Providers,
         request_objects: RequestObjects,
         hints: Hints,
         subjects: Subjects,
@@ -100,6 +103,7 @@ class Authorization:
         self._store = store
         self._clients = clients
         self._resources = resources
+        self._providers = providers
         self._request_objects = request_objects
         self._hints = hints
         self._subjects = subjects
@@ -194,7 +198,7 @@ class Authorization:
             consent = None
             if signed_in is not None:
                 consent = await self._store.find_consent(signed_in.user.id, request.client.client_id)
-            request = _with_earlier_scopes(request, consent)
+            request = _with_earlier_scopes(request, consent, await self._usable_by(request.client))
             labs = await self._lab_choices(request, signed_in, consent)
             situation = Situation(
                 session=None if signed_in is None else signed_in.session,
@@ -275,8 +279,19 @@ class Authorization:
         except InvalidTarget as error:
             raise Refused(reply_address(client, params, issuer=self._issuer), error) from error
         return check_authorization_request(
-            client, params, issuer=self._issuer, resources=resources, entitlements=self._entitlements
+            client,
+            params,
+            issuer=self._issuer,
+            resources=resources,
+            entitlements=self._entitlements,
+            providers=await self._usable_by(client),
         )
+
+    async def _usable_by(self, client: Client) -> frozenset[str]:
+        """Return the names of the providers whose APIs a client may use."""
+        if not any(map(provider_of, client.scopes)):
+            return frozenset()
+        return frozenset(each.name for each in await self._providers.shown() if may_use_api(client, each))
 
     async def _count(self, request: AuthorizationRequest) -> None:
         """Count a request that is stored though nobody has signed in yet: anybody can send any number of them.
@@ -308,7 +323,9 @@ class Authorization:
         return handle
 
 
-def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None) -> AuthorizationRequest:
+def _with_earlier_scopes(
+    request: AuthorizationRequest, consent: Consent | None, providers: Collection[str]
+) -> AuthorizationRequest:
     """Return the request with what the user gave this client before, where it asks for that (include_granted_scopes).
 
     The client gets of it what it could ask for itself today.
@@ -319,7 +336,8 @@ def _with_earlier_scopes(request: AuthorizationRequest, consent: Consent | None)
     joined = tuple(dict.fromkeys((*request.scope, *(name for name in consent.scopes if " " not in name))))
     scope = still_registered(request.client, (*joined, *earlier_labs(consent.labs, joined)))
     code = CODE in request.response_type
-    return replace(request, scope=check_user_scope(request.client, " ".join(_few_labs(scope)), code=code))
+    few = " ".join(_few_labs(scope))
+    return replace(request, scope=check_user_scope(request.client, few, code=code, providers=providers))
 
 
 def _few_labs(scope: Iterable[str]) -> list[str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, field_validator
 from idp.crypto.opaque import mint_id
 from idp.domain.acr import ACR_LADDER
 from idp.domain.lab import RESERVED_SLUGS, Lab, LabRole, LabStatus, ManagedBy, Membership, is_lab_slug
+from idp.domain.lab_rule import given_by_rule
 from idp.domain.user import User
 from idp.services.input import Begins, Ends, Input, Lines, Text, WebAddress
 
@@ -112,6 +113,7 @@ class MembershipInput(Input):
         base = present or Membership(
             lab_id=lab.id, user_id=user.id, role=self.role, created_at=now, granted_by=granted_by, managed_by=managed_by
         )
-        # Whoever gave the role that somebody has now.
-        giver = base.granted_by if base.role is self.role else granted_by
+        # Whoever gave the role that somebody has now; what somebody writes down does not end with a rule.
+        kept = base.role is self.role and not given_by_rule(base.granted_by)
+        giver = base.granted_by if kept else granted_by
         return replace(base, role=self.role, not_before=self.not_before, expires_at=self.expires_at, granted_by=giver)

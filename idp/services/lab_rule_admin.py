@@ -145,6 +145,7 @@ class LabRules:
             rule = given.rule(None, lab, now=now, created_by=actor.id)
             await tx.lab_rules.add(rule)
             await _record(tx, AuditAction.LAB_RULE_CREATED, rule, actor.id, now=now)
+        self._providers.forget()
         return rule
 
     async def delete(self, actor: Actor, slug: str, rule_id: str) -> int:

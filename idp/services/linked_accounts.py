@@ -16,11 +16,13 @@ from idp.domain.user import User
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.services.accounts import save_user
 from idp.services.audit import audit_event
+from idp.services.installation import DataKeys
 from idp.services.lab_rules import follow_rules, forget_linked
 from idp.services.mail import Outbox
 from idp.services.providers import Providers
 from idp.services.sessions import SignedIn
 from idp.services.upstream_arrival import add_link, check_linkable, described, link_of
+from idp.services.upstream_tokens import kept_token
 from idp.services.upstream_visits import Purpose, Returned, VisitGone
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
@@ -45,8 +47,11 @@ class NotRecent(Exception):
 class LinkedAccounts:
     """Connects accounts with others at providers."""
 
-    def __init__(self, store: Store, providers: Providers, outbox: Outbox, clock: Clock, *, issuer: str) -> None:
+    def __init__(
+        self, store: Store, keys: DataKeys, providers: Providers, outbox: Outbox, clock: Clock, *, issuer: str
+    ) -> None:
         self._store = store
+        self._keys = keys
         self._providers = providers
         self._outbox = outbox
         self._clock = clock
@@ -114,6 +119,7 @@ class LinkedAccounts:
                     raise UpstreamRefused(UpstreamFault.LINKED_ELSEWHERE)
                 if found is None:
                     linked = link_of(provider, returned.identity, user.id, now=now)
+                    linked = kept_token(self._keys, provider, linked, returned.identity)
                     await add_link(tx, linked, actor=user.id, now=now)
                     await follow_rules(tx, user.id, linked, now=now)
                     await self._tell(tx, MailPurpose.LINKED_ACCOUNT_ADDED, user, linked, provider.display_name)

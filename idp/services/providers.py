@@ -32,6 +32,8 @@ class GoogleSettings:
     client_secret: str = field(repr=False)
     issuer: str
     hosted_domains: tuple[str, ...] = ()
+    api_scope: str = ""
+    api_clients: tuple[str, ...] = ()
     one_tap: bool = False
 
     def provider(self, now: datetime) -> Provider:
@@ -43,6 +45,8 @@ class GoogleSettings:
             issuer=self.issuer,
             client_id=self.client_id,
             hosted_domains=self.hosted_domains,
+            api_scope=self.api_scope,
+            api_clients=self.api_clients,
             managed_by=ManagedBy.SETTINGS,
             created_at=now,
             updated_at=now,
@@ -89,6 +93,7 @@ class Providers:
         self._documents = Documents(outbound, Shelf(store), clock)
         self.circuit = Circuit()
         self._cache: tuple[datetime, tuple[Provider, ...]] | None = None
+        self._with_rules: frozenset[str] = frozenset()
 
     @property
     def one_tap(self) -> bool:
@@ -101,6 +106,7 @@ class Providers:
         if self._cache is None or now - self._cache[0] >= CACHE_AGE:
             async with self._store.read() as tx:
                 rows: Sequence[Provider] = await tx.providers.all()
+                self._with_rules = frozenset(rule.provider for rule in await tx.lab_rules.all())
             google = () if self._google is None else (self._google.provider(now),)
             others = sorted(rows, key=lambda provider: (provider.display_name.casefold(), provider.name))
             self._cache = (now, (*google, *others))
@@ -109,6 +115,11 @@ class Providers:
     async def shown(self) -> tuple[Provider, ...]:
         """Return those through which people may sign in."""
         return tuple(provider for provider in await self.all() if provider.active)
+
+    async def has_rules(self, provider: Provider) -> bool:
+        """Whether a lab has a rule about what the provider tells, as far as is known for five seconds at most."""
+        await self.all()
+        return provider.name in self._with_rules
 
     async def find(self, name: str) -> Provider | None:
         """Return a provider through which people may sign in."""

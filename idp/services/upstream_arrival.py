@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from idp.crypto.envelope import seal
@@ -11,6 +11,7 @@ from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.lab_rule import kept_claims
 from idp.domain.provider import Provider
+from idp.domain.session import Session
 from idp.domain.upstream import LinkedAccount, UpstreamIdentity, UpstreamSession
 from idp.domain.user import User
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
@@ -19,6 +20,7 @@ from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
 from idp.services.lab_rules import follow_rules
 from idp.services.login import ACR_PASSWORD
+from idp.services.providers import Providers
 from idp.services.sessions import Accounts, NewSession, Sessions
 from idp.services.sign_up import SignUp, new_user, with_profile
 from idp.services.upstream_tokens import kept_token
@@ -30,6 +32,8 @@ from idp.store.store import Store, Transaction
 AMR_UPSTREAM = "fed"
 ACR_UPSTREAM = ACR_PASSWORD
 _MAX_NAME_CHARS = 300
+# How often it is worth a write to remember that a link is in use.
+_TOUCH_AFTER = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +52,12 @@ class Arrived:
 class UpstreamArrival:
     """Signs in whom a provider vouches for."""
 
-    def __init__(self, store: Store, keys: DataKeys, sessions: Sessions, sign_up: SignUp, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, keys: DataKeys, providers: Providers, sessions: Sessions, sign_up: SignUp, clock: Clock
+    ) -> None:
         self._store = store
         self._keys = keys
+        self._providers = providers
         self._sessions = sessions
         self._sign_up = sign_up
         self._clock = clock
@@ -83,9 +90,10 @@ class UpstreamArrival:
         accounts: Accounts,
         user_agent: str | None,
     ) -> Arrived:
-        now = self._clock()
+        now, has_rules = self._clock(), await self._providers.has_rules(provider)
         async with self._store.write() as tx:
-            found = await tx.linked_accounts.find_by_key(*identity.key)
+            # As they are now: the user may be being disabled, and a refresh token be replaced, at this moment.
+            found = await tx.linked_accounts.find_by_key(*identity.key, lock=True)
             if found is None:
                 user = await self._unknown(tx, provider, identity, onward.next_path, now=now)
                 if isinstance(user, Arrived):
@@ -95,18 +103,16 @@ class UpstreamArrival:
                 email_changed = False
             else:
                 before, user = found
-                # As it is now: it may be being disabled at this moment.
-                user = await tx.users.lock(user.id)
                 if not user.active:
                     raise UpstreamRefused(UpstreamFault.DISABLED, detail=f"account {user.id}")
-                # So is the link: a refresh token may just have been replaced by its successor.
-                before = await tx.linked_accounts.lock(before.id)
                 email_changed = _email_changed(before, user, identity)
                 linked = told_again(before, identity, now=now, keep_email=email_changed)
                 linked = kept_token(self._keys, provider, linked, identity)
-                await tx.linked_accounts.save(linked)
+                if linked != before:
+                    await tx.linked_accounts.save(linked)
                 user = await _refreshed(tx, provider, identity, user, now=now)
-            await follow_rules(tx, user.id, linked, now=now)
+            if has_rules:
+                await follow_rules(tx, user.id, linked, now=now)
             cookie, session = self._sessions.start(
                 user,
                 acr=provider.acr.get(identity.acr or "", ACR_UPSTREAM),
@@ -122,7 +128,7 @@ class UpstreamArrival:
                 interaction=None if onward.handle is None else hash_token(onward.handle),
                 provider=provider.name,
             )
-            await self._remember(tx, provider, identity, session.id, now=now)
+            await self._remember(tx, provider, identity, session, now=now)
         others = await self._sessions.make_room(accounts, user.id, now=now)
         return Arrived(new=NewSession(cookie, others), user_id=user.id, email_changed=email_changed)
 
@@ -152,14 +158,16 @@ class UpstreamArrival:
         return Arrived(user_id=present.id, recreated=any(each.issuer == identity.issuer for each in held))
 
     async def _remember(
-        self, tx: Transaction, provider: Provider, identity: UpstreamIdentity, session_id: str, *, now: datetime
+        self, tx: Transaction, provider: Provider, identity: UpstreamIdentity, session: Session, *, now: datetime
     ) -> None:
         """Remember by which provider the session began, for signing out there as well."""
-        await tx.upstream_sessions.delete(session_id)
+        if session.created_at < now:
+            # It goes on under its id, and may have begun at another one.
+            await tx.upstream_sessions.delete(session.id)
         if provider.logout and identity.id_token is not None:
-            sealed = seal(self._keys.seal, identity.id_token.encode(), associated=f"upstream-session:{session_id}")
+            sealed = seal(self._keys.seal, identity.id_token.encode(), associated=f"upstream-session:{session.id}")
             await tx.upstream_sessions.add(
-                UpstreamSession(session_id=session_id, provider=provider.name, sealed_id_token=sealed, created_at=now)
+                UpstreamSession(session_id=session.id, provider=provider.name, sealed_id_token=sealed, created_at=now)
             )
 
 
@@ -192,14 +200,15 @@ def link_of(provider: Provider, identity: UpstreamIdentity, user_id: str, *, now
 def told_again(
     linked: LinkedAccount, identity: UpstreamIdentity, *, now: datetime, keep_email: bool = False
 ) -> LinkedAccount:
-    """Return a link with what the provider tells now."""
+    """Return a link with what the provider tells now; when it was used is told to the hour."""
+    used = linked.last_used_at
     name = identity.claims.get("name")
     return replace(
         linked,
         email=linked.email if keep_email else identity.email,
         name=name[:_MAX_NAME_CHARS] if isinstance(name, str) else None,
         claims=kept_claims(identity.claims),
-        last_used_at=now,
+        last_used_at=used if used is not None and now - used < _TOUCH_AFTER else now,
     )
 
 

@@ -26,8 +26,8 @@ from idp.store.store import Store
 from idp.upstream.connector import ApiToken
 
 NOT_CONNECTED = (
-    "The user has not connected the provider's API, or has to do so again: send them here with this scope and "
-    "prompt=login, and let them sign in through the provider."
+    "The user has not connected the provider's API, or has to do so again: send them here with this scope, and with "
+    "prompt=select_account or prompt=login, to sign in through the provider."
 )
 _OTHER_SCOPE = "The scope differs from what the user connected: leave it out, and read the scope in the answer."
 _DOWN = "The provider gives no token now: try again in a while."

@@ -163,8 +163,7 @@ class UpstreamVisits:
         return replace(visit, sealed=sealed)
 
     async def _find(self, token: str, provider: str, stage: VisitStage, browser: str) -> UpstreamVisit:
-        async with self._store.read() as tx:
-            visit = await tx.upstream_visits.find(hash_token(token))
+        visit = await self._store.find_upstream_visit(hash_token(token))
         if visit is None or visit.used_at is not None or self._clock() >= visit.expires_at:
             raise VisitGone
         if visit.provider != provider or visit.stage is not stage or not same(visit.browser, browser):

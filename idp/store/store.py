@@ -13,6 +13,7 @@ from idp.domain.consent import Consent
 from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
 from idp.domain.lab import LabMembership
 from idp.domain.session import Session
+from idp.domain.upstream import UpstreamVisit
 from idp.domain.user import User
 from idp.store.audit import AuditEvents
 from idp.store.clients import CLIENTS, Clients, clients
@@ -56,6 +57,7 @@ from idp.store.seen_tokens import SeenTokens, seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
 from idp.store.upstream import (
+    UPSTREAM_VISITS,
     KeptDocuments,
     LinkedAccounts,
     UpstreamSessions,
@@ -164,6 +166,7 @@ class Store:
         self._sessions_by_id = Coalesce(self._sessions_by_id_reader())
         self._clients = Coalesce(self._clients_reader())
         self._consents = Coalesce(self._consents_reader())
+        self._upstream_visits = Coalesce(self._upstream_visits_reader())
         self._coalesced: Sequence[Coalesce[Any]] = (
             self._access_tokens,
             self._refresh_tokens,
@@ -173,6 +176,7 @@ class Store:
             self._sessions_by_id,
             self._clients,
             self._consents,
+            self._upstream_visits,
         )
 
     @asynccontextmanager
@@ -223,6 +227,10 @@ class Store:
     async def find_consent(self, user_id: str, client_id: str) -> Consent | None:
         """Return what a user agreed to give a client."""
         return await self._consents.find(_consent_key(user_id, client_id))
+
+    async def find_upstream_visit(self, hash: str) -> UpstreamVisit | None:
+        """Return a sign-in at another provider that is under way, or was."""
+        return await self._upstream_visits.find(hash)
 
     async def now(self) -> datetime:
         """Return the database's time, which also shows that it answers.
@@ -292,6 +300,14 @@ class Store:
 
         async def read(client_ids: Sequence[str]) -> dict[str, Client]:
             return {client.client_id: client for client in map(CLIENTS.from_row, await read_rows(client_ids))}
+
+        return read
+
+    def _upstream_visits_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, UpstreamVisit]]]:
+        read_rows = self._reader(select(*UPSTREAM_VISITS.columns), upstream_visits.c.hash, UPSTREAM_VISITS)
+
+        async def read(hashes: Sequence[str]) -> dict[str, UpstreamVisit]:
+            return {visit.hash: visit for visit in map(UPSTREAM_VISITS.from_row, await read_rows(hashes))}
 
         return read
 

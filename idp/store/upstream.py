@@ -89,10 +89,16 @@ class LinkedAccounts(Repository[LinkedAccount]):
 
     mapping = LINKED_ACCOUNTS
 
-    async def find_by_key(self, issuer: str, sub: str) -> tuple[LinkedAccount, User] | None:
-        """Return the account with its user (OpenID Connect Core §5.7)."""
-        query = select(*columns_of(LINKED_ACCOUNTS, USERS)).join_from(linked_accounts, users)
+    async def find_by_key(self, issuer: str, sub: str, *, lock: bool = False) -> tuple[LinkedAccount, User] | None:
+        """Return the account with its user (OpenID Connect Core §5.7).
+
+        With `lock` both are held against other writers until the transaction ends (see `Repository.lock`).
+        """
+        # The user stands first, and is locked first: whoever changes a link holds its user.
+        query = select(*columns_of(LINKED_ACCOUNTS, USERS)).join_from(users, linked_accounts)
         query = query.where(linked_accounts.c.issuer == issuer, linked_accounts.c.sub == sub)
+        if lock:
+            query = query.with_for_update(key_share=True, of=(users, linked_accounts))
         row = (await self.connection.execute(query)).first()
         if row is None:
             return None
@@ -116,7 +122,7 @@ class LinkedAccounts(Repository[LinkedAccount]):
     async def counts(self) -> dict[str, int]:
         """Return how many accounts each provider has here."""
         query = select(linked_accounts.c.provider, func.count()).group_by(linked_accounts.c.provider)
-        return {provider: count for provider, count in await self.connection.execute(query)}
+        return {row.provider: row[1] for row in await self.connection.execute(query)}
 
     async def page_of_provider(
         self, provider: str, *, after: str = "", limit: int

@@ -35,7 +35,7 @@ def _class_of(kind: ProviderKind) -> "type[OidcConnector] | type[GitHubConnector
             from idp.upstream.github import GitHubConnector
 
             return GitHubConnector
-        case ProviderKind.OIDC:
+        case _:
             from idp.upstream.oidc import OidcConnector
 
             return OidcConnector

@@ -129,7 +129,7 @@ class Conversation:
         headers = {"Accept": accept, "Authorization": f"Bearer {access_token}"}
         fetched = await self._get_once(url, headers)
         if fetched is None or fetched.status >= 500:
-            fetched = await self._outbound.send("GET", url, headers, None)
+            fetched = await self._outbound.send("GET", url, headers, None, reuse=True)
         if fetched.status == 200 and fetched.content_type == "application/jwt":
             raise UpstreamRefused(
                 UpstreamFault.INVALID,
@@ -154,7 +154,7 @@ class Conversation:
 
     async def _get_once(self, url: str, headers: Mapping[str, str]) -> Fetched | None:
         try:
-            return await self._outbound.send("GET", url, headers, None)
+            return await self._outbound.send("GET", url, headers, None, reuse=True)
         except Forbidden:
             raise
         except OutboundError:
@@ -164,8 +164,12 @@ class Conversation:
         # Loaded with the first sign-in: Authlib, and the HTTP library under it, are slow to load.
         from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+        from idp.outbound.exchange import read_url
         from idp.outbound.transport import GuardedTransport
 
+        # In our own words, before the HTTP library refuses it in its own.
+        read_url(endpoint.url)
+        # Connections are the transport's and stay open for the next who comes.
         async with AsyncOAuth2Client(
             client_id=endpoint.client_id,
             client_secret=endpoint.secret,

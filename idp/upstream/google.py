@@ -17,7 +17,7 @@ from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.protocol.upstream_id_token import Expected, judge
 from idp.upstream.connector import Departure
 from idp.upstream.metadata import Metadata
-from idp.upstream.oidc import OidcConnector, asks_for_freshness
+from idp.upstream.oidc import OidcConnector, asks_for_freshness, for_signing_out
 from idp.upstream.probe import Places
 
 # All that Google documents. It answers others with an error page of its own, from where nobody comes back.
@@ -42,9 +42,10 @@ class GoogleConnector(OidcConnector):
             UpstreamRefused: it is not to be believed.
         """
         async with self._conversation.turn():
-            verified = await self._verified(credential, await self._metadata())
+            metadata = await self._metadata()
+            verified = await self._verified(credential, metadata)
             identity = judge(self._repaired(verified.claims), self._expected(nonce, None), now=now)
-            return replace(self._checked(identity), id_token=credential)
+            return for_signing_out(self._checked(identity), credential, metadata)
 
     def _parameters(self, departure: Departure, metadata: Metadata) -> dict[str, str]:
         asked = tuple(name for name in departure.prompt if name in _PROMPTS)

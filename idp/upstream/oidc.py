@@ -87,7 +87,7 @@ class OidcConnector(Connector):
                 if not isinstance(userinfo, dict):
                     raise UpstreamRefused(UpstreamFault.DOWN, detail="userinfo is JSON, but no object")
                 identity = with_userinfo(identity, userinfo, expected)
-            return self._with_tokens(self._checked(identity), tokens, departure)
+            return self._with_tokens(self._checked(identity), tokens, departure, metadata)
 
     async def logout_url(self, id_token: str, *, post_logout_redirect_uri: str, state: str) -> str | None:
         """Return where to sign out there (RP-Initiated Logout 1.0 §2); None where that is not offered, or not now."""
@@ -175,9 +175,9 @@ class OidcConnector(Connector):
             raise UpstreamRefused(UpstreamFault.INVALID, detail=f"the ID token: {error}") from None
 
     def _with_tokens(
-        self, identity: UpstreamIdentity, tokens: Mapping[str, Any], departure: Departure
+        self, identity: UpstreamIdentity, tokens: Mapping[str, Any], departure: Departure, metadata: Metadata
     ) -> UpstreamIdentity:
-        identity = replace(identity, id_token=tokens["id_token"])
+        identity = for_signing_out(identity, tokens["id_token"], metadata)
         refresh_token = tokens.get("refresh_token")
         if not departure.api or not refresh_token:
             return identity
@@ -275,6 +275,11 @@ def code_challenge(code_verifier: str) -> str:
     """Return the S256 challenge of a verifier (RFC 7636 §4.2)."""
     digest = hashlib.sha256(code_verifier.encode("ascii")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")
+
+
+def for_signing_out(identity: UpstreamIdentity, id_token: str, metadata: Metadata) -> UpstreamIdentity:
+    """Return the identity with its ID token where one can sign out there; nothing else needs it later."""
+    return identity if metadata.end_session_endpoint is None else replace(identity, id_token=id_token)
 
 
 def asks_for_freshness(departure: Departure) -> bool:

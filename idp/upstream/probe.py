@@ -218,4 +218,6 @@ class Probe:
 def _sentence(text: str) -> str:
     """Return a text of ours, or the provider's, as a sentence of printable ASCII."""
     text = cleaned(text, 400)
-    return f"{text[:1].upper()}{text[1:]}{'' if text.endswith('.') else '.'}"
+    # Addresses and names of the protocol are spelt as they are.
+    begins = text[:1].upper() if text.partition(" ")[0].isalpha() else text[:1]
+    return f"{begins}{text[1:]}{'' if text.endswith('.') else '.'}"

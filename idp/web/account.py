@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.services.sessions import Accounts, SignedIn
-from idp.web.application import MAX_LAB_FIELDS, describe, host_of, ticked_labs, titles_of
+from idp.web.application import MAX_LAB_FIELDS, describe, find_providers, host_of, ticked_labs, titles_of
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
@@ -93,6 +93,7 @@ async def _list(
     state = request.state
     held = await state["applications"].of(signed_in.user.id)
     last_used = await state["applications"].last_used(signed_in.user.id)
+    providers = await find_providers(request)
     logos = await state["logos"].urls(application.client for application in held)
     csrf, fresh = state["cookies"].form_token(request, signed_in)
     response = state["pages"].render(
@@ -111,7 +112,7 @@ async def _list(
                 "unverified": application.client.self_registered,
                 "host": next(map(host_of, application.client.redirect_uris), None),
                 "trusted": application.client.trusted,
-                "titles": titles_of(application.tokens),
+                "titles": titles_of(application.tokens, providers),
                 "shares_labs": application.labs is not None,
                 "since": application.since,
                 "last_used": last_used.get(application.client.client_id),

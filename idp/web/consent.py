@@ -1,5 +1,6 @@
 """The consent page: what the application will learn, with the actual values."""
 
+from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -7,12 +8,14 @@ from starlette.responses import Response
 
 from idp.domain.claims import SCOPE_CLAIMS, user_claims
 from idp.domain.lab_scope import LAB_API_SCOPES, LAB_SCOPES, is_about_labs
+from idp.domain.provider import Provider
 from idp.protocol.parameters import Parameters
 from idp.services.consent import ConsentChanged, ConsentPage, Decision
 from idp.web.application import (
     MAX_LAB_FIELDS,
     claim_of,
     describe,
+    find_providers,
     host_of,
     resource_of,
     scope_of,
@@ -52,6 +55,7 @@ async def consent(request: Request[Services]) -> Response:
         return redirect(resume_path(handle))
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
     query = urlencode({"interaction": handle})
+    providers = await find_providers(request)
     response = state["pages"].render(
         "consent.html",
         status=status,
@@ -64,7 +68,7 @@ async def consent(request: Request[Services]) -> Response:
         host=host_of(shown.request.redirect_uri.uri),
         user_label=shown.signed_in.user.label,
         switch_account_url=f"/select-account?{query}",
-        items=[_item(token, shown) for token in shown.tokens if scope_of(token) not in LAB_SCOPES],
+        items=[_item(token, shown, providers) for token in shown.tokens if scope_of(token) not in LAB_SCOPES],
         labs=shown.labs,
         lab_scopes=list(dict.fromkeys(filter(is_about_labs, (*shown.request.scope, *map(scope_of, shown.tokens))))),
         later_labs=shown.later_labs,
@@ -83,14 +87,14 @@ def _decision(form: Parameters) -> Decision:
     )
 
 
-def _item(token: str, shown: ConsentPage) -> tuple[str, str, str, bool]:
+def _item(token: str, shown: ConsentPage, providers: Mapping[str, Provider]) -> tuple[str, str, str, bool]:
     """Return title, actual value, technical name, and whether it was agreed to before."""
     given = token in shown.given
     if (audience := resource_of(token)) is not None:
         name = shown.resources[audience].name if audience in shown.resources else audience
         return f"Act for you at {name}", audience, host_of(audience), given
     claim = claim_of(token)
-    return title_of(token), _value(scope_of(token), claim, shown), claim or token, given
+    return title_of(token, providers), _value(scope_of(token), claim, shown), claim or token, given
 
 
 def _value(scope: str, claim: str | None, shown: ConsentPage) -> str:

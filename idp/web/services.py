@@ -34,6 +34,7 @@ from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
 from idp.services.signing_keys import SigningKeys
 from idp.services.token import TokenService
+from idp.services.upstream_logout import UpstreamLogout
 from idp.services.upstream_sign_in import UpstreamSignIn
 from idp.services.upstream_visits import UpstreamVisits
 from idp.services.userinfo import UserInfo
@@ -86,6 +87,7 @@ class Services(TypedDict):
     introspection: Introspection
     revocation: Revocation
     logout: Logout
+    upstream_logout: UpstreamLogout
     registration: ClientRegistration
     invitations: Invitations
     join_requests: JoinRequests

@@ -6,6 +6,7 @@ import shutil
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -42,15 +43,18 @@ USERS = [
 ]
 
 
-def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
+def our_server(
+    workspace: Path, database_url: str, *, name: str = "lab-id", settings: Mapping[str, str] = {}
+) -> Contestant:
     """Initialise a store and a key folder of our own, apply the same client and users as the peer has."""
     if not (ROOT / "idp" / "__main__.py").exists():
         raise BenchError("idp/__main__.py is missing: run this in a checkout of Lab ID")
     port = free_port()
     environment = clean_environment() | {
         "IDP_ISSUER": f"http://127.0.0.1:{port}",
-        "IDP_DATABASE_URL": postgres.url,
+        "IDP_DATABASE_URL": database_url,
         "IDP_KEYS_DIR": str(workspace / "keys"),
+        **settings,
     }
     (workspace / "keys").mkdir(mode=0o700)
     applied = workspace / "bench.yaml"
@@ -68,9 +72,9 @@ def our_server(workspace: Path, postgres: "Postgres") -> Contestant:
         run([*idp, *arguments], cwd=ROOT, env=environment, seconds=120)
     serve = ("serve", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
     return Contestant(
-        name="lab-id",
+        name=name,
         issuer=environment["IDP_ISSUER"],
-        command=(*idp, *serve, "--database-url", postgres.url),
+        command=(*idp, *serve, "--database-url", database_url),
         environment=environment,
     )
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+from urllib.parse import urljoin
 
 import httpx2
 from machine import BENCH, VAR, BenchError
@@ -21,11 +22,17 @@ class Kind(StrEnum):
     CHAIN = "chain"
     COOKIE = "cookie"
     ONCE = "once"
+    VISIT = "visit"
 
     @property
     def spends(self) -> bool:
         """Whether a line is good for one request only."""
-        return self in {Kind.CHAIN, Kind.ONCE}
+        return self is Kind.CHAIN or self.ends
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing comes of a request that could be sent again, so that a run ends with its lines."""
+        return self in {Kind.ONCE, Kind.VISIT}
 
 
 # How many seconds wrk has for lines that are good for one request each; it ends when they are all answered.
@@ -45,15 +52,19 @@ class Shot:
     kind: Kind = Kind.BODY
     lines: Sequence[str] = ("",)
     status: int = 200
+    # As many at most, where more at a time would be another case.
+    connections: int | None = None
     accept: Callable[[httpx2.Response], bool]
 
     def check(self, server: Server) -> httpx2.Response:
         """Send the first request once, and insist on a good answer."""
         line = self.lines[0]
         own = {Kind.BEARER: {"Authorization": f"Bearer {line}"}, Kind.COOKIE: {"Cookie": line}}.get(self.kind)
+        is_body = own is None and self.kind is not Kind.VISIT
+        url = urljoin(self.url, line) if self.kind is Kind.VISIT else self.url
         with httpx2.Client(follow_redirects=False, timeout=30) as http:
             answer = http.request(
-                self.method, self.url, headers={**self.headers, **(own or {})}, content="" if own else line
+                self.method, url, headers={**self.headers, **(own or {})}, content=line if is_body else ""
             )
         if answer.status_code != self.status or not self.accept(answer):
             raise BenchError(
@@ -76,6 +87,11 @@ class Load:
     def per_cpu_second(self) -> float:
         """Requests answered per second of the server's processor time."""
         return self.requests / self.cpu_seconds
+
+    @property
+    def cpu_ms(self) -> float:
+        """The server's processor time for a request, in milliseconds."""
+        return 1000 * self.cpu_seconds / self.requests
 
     def __add__(self, other: "Load") -> "Load":
         """Both runs as one, with the worse latencies."""
@@ -101,8 +117,9 @@ class Load:
 
 def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Load:
     """Load the server with one thread of wrk; every answer must be the expected one."""
-    if shot.kind is Kind.ONCE:
+    if shot.kind.ends:
         seconds = SPENDING_SECONDS
+    connections = min(connections, shot.connections or connections)
     with tempfile.NamedTemporaryFile("w", dir=VAR, prefix="lines-") as lines:
         # The first of those was spent by `check`.
         lines.writelines(f"{line}\n" for line in shot.lines[shot.kind.spends :])
@@ -128,7 +145,7 @@ def drive(server: Server, shot: Shot, *, seconds: float, connections: int) -> Lo
             f"{server.contestant.name}: {shot.method} {shot.url}: of {result['requests']} answers {wrong} had not the "
             f"expected status; {broken} socket errors"
         )
-    if shot.kind is Kind.ONCE and result["requests"] != len(shot.lines) - 1:
+    if shot.kind.ends and result["requests"] != len(shot.lines) - 1:
         raise BenchError(f"{server.contestant.name}: {shot.url}: not all requests were answered in {seconds} s")
     return Load(cpu_seconds=cpu_seconds, **result)
 

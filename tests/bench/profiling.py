@@ -25,7 +25,7 @@ def profile(bench: Bench, name: str) -> str:
 
 def _calls(bench: Bench, name: str) -> str:
     output = bench.workspace / "profile.pstats"
-    server = _started_with(bench, "-m", "cProfile", "-o", str(output))
+    server = _started_with(bench.server_of(name), bench, "-m", "cProfile", "-o", str(output))
     bench.measure(server, name, WARM_UP_SECONDS)
     sample = bench.measure(server, name)
     # The interrupt unwinds the interpreter, so that cProfile writes what it has.
@@ -48,7 +48,7 @@ def _calls(bench: Bench, name: str) -> str:
 
 
 def _imports(bench: Bench) -> str:
-    server = _started_with(bench, "-X", "importtime")
+    server = _started_with(bench.ours, bench, "-X", "importtime")
     server.stop()
     shares: defaultdict[str, float] = defaultdict(float)
     for line in server.log.read_text(errors="replace").splitlines():
@@ -57,8 +57,7 @@ def _imports(bench: Bench) -> str:
     return "\n".join([f"imports of the server: {sum(shares.values()):.2f} s", "", *_shares(shares)])
 
 
-def _started_with(bench: Bench, *options: str) -> Server:
-    plain = bench.ours
+def _started_with(plain: Server, bench: Bench, *options: str) -> Server:
     plain.stop()
     python, *arguments = plain.contestant.command
     server = Server(dataclasses.replace(plain.contestant, command=(python, *options, *arguments)))

@@ -14,11 +14,13 @@ from contestants import Postgres, our_server, peer_server
 from load import Kind, Load, drive
 from machine import BENCH, run_on_server_core
 from servers import Server
+from upstream import Upstream
 
 WARM_UP_SECONDS = 8
 PEER, RSA, ARGON2 = "oidc-provider", "bare RSA-2048", "bare argon2id"
 LABLESS, ALLOWED = "the same without labs", "allowed"
-CLAIMS_MS, PAGE_MS = 1.0, 50.0
+CLAIMS_MS, PAGE_MS, CALLBACK_MS = 1.0, 50.0, 3.0
+SIGN_IN_PAGE = "the sign-in page"
 # Filling a database with 150,000 people takes most of it.
 LABS_SECONDS = 900
 # The default of IDP_ARGON2_THREADS.
@@ -54,7 +56,29 @@ class Bench:
     @cached_property
     def ours(self) -> Server:
         """Lab ID."""
-        return self._started(Server(our_server(self.workspace, self.postgres)))
+        return self._started(Server(our_server(self.workspace, self.postgres.url)))
+
+    @cached_property
+    def upstream(self) -> Upstream:
+        """What people sign in through."""
+        upstream = Upstream(self.workspace / "upstream")
+        self.stack.callback(upstream.stop)
+        return upstream
+
+    @cached_property
+    def ours_upstream(self) -> Server:
+        """A Lab ID where people sign in through another provider."""
+        return self._with_upstream("lab-id-upstream", self.postgres.create("upstream"))
+
+    @cached_property
+    def ours_upstream_sqlite(self) -> Server:
+        """The same on SQLite, which runs inside it."""
+        name = "lab-id-upstream-sqlite"
+        return self._with_upstream(name, f"sqlite:///{self.workspace / 'upstream.db'}")
+
+    def server_of(self, name: str) -> Server:
+        """Return the server of ours that answers one kind of request."""
+        return self.ours_upstream if name in shots.UPSTREAM else self.ours
 
     @cached_property
     def peer(self) -> Server:
@@ -63,12 +87,13 @@ class Bench:
 
     def measure(self, server: Server, name: str, seconds: float | None = None) -> Sample:
         """Load the server with one kind of request, which must be answered well before and after."""
-        seconds = seconds or self.seconds
-        load, kind = self._driven(server, name, seconds)
-        # Such a run ends with what was made for it, so more of them follow.
-        while kind is Kind.ONCE and load.seconds < seconds:
-            load += self._driven(server, name, seconds)[0]
+        load = self._measured(server, name, seconds or self.seconds)
         return Sample(load.per_cpu_second, load.details())
+
+    def milliseconds(self, server: Server, name: str, seconds: float | None = None) -> Sample:
+        """The same in processor time for a request."""
+        load = self._measured(server, name, seconds or self.seconds)
+        return Sample(load.cpu_ms, load.details())
 
     def labs(self, what: str, *arguments: str) -> dict[str, float]:
         """Let labs.py measure on the server's core."""
@@ -81,6 +106,13 @@ class Bench:
         command = [sys.executable, str(BENCH / "bare.py"), operation, str(self.seconds / 2), str(threads)]
         return Sample(float(run_on_server_core(command, self.seconds + 60)))
 
+    def _measured(self, server: Server, name: str, seconds: float) -> Load:
+        load, kind = self._driven(server, name, seconds)
+        # Such a run ends with what was made for it, so more of them follow.
+        while kind.ends and load.seconds < seconds:
+            load += self._driven(server, name, seconds)[0]
+        return load
+
     def _driven(self, server: Server, name: str, seconds: float) -> tuple[Load, Kind]:
         shot = shots.SHOTS[name](server, self.connections)
         shot.check(server)
@@ -88,6 +120,11 @@ class Bench:
         if not shot.kind.spends:
             shot.check(server)
         return load, shot.kind
+
+    def _with_upstream(self, name: str, database_url: str) -> Server:
+        folder = self.workspace / name
+        folder.mkdir()
+        return self._started(Server(our_server(folder, database_url, name=name, settings=self.upstream.settings)))
 
     def _started(self, server: Server) -> Server:
         self.stack.callback(server.stop)
@@ -142,6 +179,24 @@ def against_ourselves(name: str, other: str) -> Callable[[Bench], Pairs]:
             yield bench.measure(bench.ours, name), bench.measure(bench.ours, other)
 
     return rounds
+
+
+def upstream_callback(server: Callable[[Bench], Server]) -> Callable[[Bench], Pairs]:
+    def rounds(bench: Bench) -> Pairs:
+        # The first time makes everybody's account.
+        bench.measure(server(bench), "upstream_callback", WARM_UP_SECONDS)
+        for _ in range(bench.rounds):
+            yield bench.milliseconds(server(bench), "upstream_callback"), Sample(CALLBACK_MS)
+
+    return rounds
+
+
+def upstream_leave(bench: Bench) -> Pairs:
+    for name in ("upstream_leave", "login_page"):
+        bench.measure(bench.ours_upstream, name, WARM_UP_SECONDS)
+    for _ in range(bench.rounds):
+        left, page = (bench.milliseconds(bench.ours_upstream, name) for name in ("upstream_leave", "login_page"))
+        yield left, page
 
 
 def lab_claims(bench: Bench) -> Pairs:
@@ -204,6 +259,32 @@ ROWS = (
         target=0.85,
         other=ARGON2,
         rounds=against_bare("login", "argon2", ARGON2_THREADS),
+    ),
+    Row(
+        name="upstream_callback",
+        title="Back from another provider to a session",
+        target=1.0,
+        other=ALLOWED,
+        unit="ms of CPU",
+        lower_is_better=True,
+        rounds=upstream_callback(lambda bench: bench.ours_upstream),
+    ),
+    Row(
+        name="upstream_callback_sqlite",
+        title="… on SQLite",
+        target=1.0,
+        other=ALLOWED,
+        unit="ms of CPU",
+        lower_is_better=True,
+        rounds=upstream_callback(lambda bench: bench.ours_upstream_sqlite),
+    ),
+    Row(
+        name="upstream_leave",
+        title="Off to another provider",
+        other=SIGN_IN_PAGE,
+        unit="ms of CPU",
+        lower_is_better=True,
+        rounds=upstream_leave,
     ),
     Row(
         name="lab_refresh",

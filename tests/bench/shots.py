@@ -7,7 +7,7 @@ from functools import cache
 from http.client import HTTPConnection
 from itertools import cycle
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
 import httpx2
 from browser import Browser, authorization_url, code_in, exchange
@@ -15,6 +15,7 @@ from contestants import CLIENT, LABS, USERS
 from load import Kind, Shot
 from machine import BenchError
 from servers import Server
+from upstream import code
 
 # Far more than connections, so that no chain gets long: the peer's in-memory adapter keeps an index of every token of
 # a grant and walks through it at each new one, which a long chain would make it pay for.
@@ -24,6 +25,10 @@ CHAINS_PER_CONNECTION = 4
 # found unused. Each exchange makes two, and each session with its grant is four.
 CODES = 200
 CODES_PER_BROWSER = 3
+
+# People who come back from another provider, each at one visit, and how many of them at a time: as many connections to
+# a provider wait for further requests, so that in this row there are hardly any handshakes.
+VISITS, VISITORS = 400, 4
 
 PROFILE = "openid profile email offline_access"
 OFFLINE = "openid offline_access"
@@ -182,6 +187,69 @@ def login(server: Server, _connections: int) -> Shot:
     )
 
 
+def login_page(server: Server, _connections: int) -> Shot:
+    return Shot(
+        url=urljoin(server.contestant.issuer, "/login"),
+        headers={"Cookie": _visitor(server)[0]},
+        accept=lambda answer: 'type="password"' in answer.text,
+    )
+
+
+def upstream_leave(server: Server, _connections: int) -> Shot:
+    cookies, csrf = _visitor(server)
+    return Shot(
+        method="POST",
+        url=urljoin(server.contestant.issuer, "/login/google"),
+        headers=FORM | {"Cookie": cookies, "Origin": server.contestant.issuer},
+        lines=[urlencode({"csrf": csrf})],
+        status=303,
+        accept=lambda answer: "nonce=" in answer.headers["location"],
+    )
+
+
+def upstream_callback(server: Server, connections: int) -> Shot:
+    leave = upstream_leave(server, connections)
+    return Shot(
+        url=f"{leave.url}/callback",
+        headers={"Cookie": leave.headers["Cookie"]},
+        kind=Kind.VISIT,
+        connections=VISITORS,
+        lines=list(answers_of_upstream(leave, VISITS + 1)),
+        status=303,
+        accept=lambda answer: "idp=" in answer.headers["set-cookie"],
+    )
+
+
+def answers_of_upstream(leave: Shot, count: int) -> Iterator[str]:
+    """Let a browser leave for the provider as often; yield where as many people come back to."""
+    url = urlsplit(leave.url)
+    connection = HTTPConnection(url.hostname or "", url.port, timeout=30)
+    for person in range(count):
+        connection.request(leave.method, url.path, leave.lines[0], dict(leave.headers))
+        answer = connection.getresponse()
+        answer.read()
+        sent = dict(parse_qsl(urlsplit(answer.headers.get("Location", "")).query))
+        if answer.status != leave.status or "nonce" not in sent:
+            raise BenchError(f"leaving for the provider got {answer.status}")
+        # As Google answers.
+        told = {
+            "state": sent["state"],
+            "code": code(person, sent["nonce"]),
+            "scope": "email profile openid https://www.googleapis.com/auth/userinfo.email",
+            "authuser": "0",
+            "prompt": "none",
+        }
+        yield f"{url.path}/callback?{urlencode(told)}"
+    connection.close()
+
+
+def _visitor(server: Server) -> tuple[str, str]:
+    """Return the cookies of a browser that stands on the sign-in page, and what its forms must bear."""
+    visitor = Browser(server, "")
+    _, fields = visitor.login_form()
+    return "; ".join(f"{cookie.name}={cookie.value}" for cookie in visitor.http.cookies.jar), fields["csrf"]
+
+
 SHARED: dict[str, Callable[[Server, int], Shot]] = {
     "client_credentials": client_credentials,
     "jwks": jwks,
@@ -192,7 +260,13 @@ SHARED: dict[str, Callable[[Server, int], Shot]] = {
     "authorization": authorization,
     "code_exchange": code_exchange,
 }
-SHOTS = SHARED | {"login": login, "lab_refresh": lab_refresh, "labless_refresh": labless_refresh}
+# Where people sign in through another provider.
+UPSTREAM: dict[str, Callable[[Server, int], Shot]] = {
+    "upstream_callback": upstream_callback,
+    "upstream_leave": upstream_leave,
+    "login_page": login_page,
+}
+SHOTS = SHARED | UPSTREAM | {"login": login, "lab_refresh": lab_refresh, "labless_refresh": labless_refresh}
 
 
 def differences(ours: httpx2.Response, other: httpx2.Response) -> dict[str, list[str]]:

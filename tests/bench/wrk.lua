@@ -4,6 +4,7 @@
 --   bearer  the line is an access token
 --   cookie  the line is a browser's cookies, and the answer must lead back to the application with a code
 --   once    the line is a body that is good for one request; when all are answered, wrk ends before its time
+--   visit   the same, but the line is a path with its query, and the answer must set a session's cookie
 --   chain   the line is a body that ends with a refresh token, and begins a chain: the token of an answer is what a
 --           later request presents; so there must be more lines than connections
 local threads = {}
@@ -15,11 +16,12 @@ local FOR_EVER = 3600000
 
 local function build(kind, line)
   if kind == "cookie" then return wrk.format(nil, nil, { Cookie = line }) end
+  if kind == "visit" then return wrk.format(nil, line) end
   if kind == "bearer" then return wrk.format(nil, nil, { Authorization = "Bearer " .. line }) end
   return wrk.format(nil, nil, nil, line ~= "" and line or nil)
 end
 
-local function spend(expected)
+local function spend(expected, cookie)
   local ffi = require("ffi")
   ffi.cdef("int getpid(void); int kill(int, int);")
   local reserved, answered = 0, 0
@@ -34,8 +36,9 @@ local function spend(expected)
     first = first + 1
     return lines[math.max(1, first - 1)]
   end
-  response = function(status)
-    if status ~= expected then unexpected = unexpected + 1 end
+  response = function(status, headers)
+    local set = headers["set-cookie"] or headers["Set-Cookie"]
+    if status ~= expected or (cookie and not set) then unexpected = unexpected + 1 end
     answered = answered + 1
     -- SIGINT ends a run of wrk as its time does.
     if answered == last then ffi.C.kill(ffi.C.getpid(), 2) end
@@ -61,7 +64,7 @@ function init(args)
       if status ~= expected then unexpected = unexpected + 1 end
     end
   end
-  if kind == "once" then return spend(expected) end
+  if kind == "once" or kind == "visit" then return spend(expected, kind == "visit") end
   if kind ~= "chain" then
     local turn = 0
     request = function()

@@ -1,14 +1,16 @@
 """What holds for every page: accessible, narrow enough, light on the wire, and quiet in the console."""
 
+import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
 
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.conftest import NewContext, World
+from tests.browser.conftest import Crossroads, NewContext, World
 from tests.support.browser import axe, fill_in_login, is_wider_than_the_window
 from tests.support.server import ADMIN
+from tests.support.upstreams import browse_npm
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -76,6 +78,54 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     yield "explained"
 
 
+async def every_page_of_providers(page: Page, crossroads: Crossroads) -> AsyncIterator[str]:
+    """Walk through the pages about signing in through others, in the same way."""
+    issuer, email = crossroads.issuer, crossroads.provider.new_person()
+    sub = crossroads.at_google(email)
+
+    async def to_google(where: str) -> None:
+        await page.goto(f"{issuer}/login{where}")
+        await page.get_by_role("button", name="Sign in with Google").click()
+
+    await page.goto(f"{issuer}/login")
+    yield "login with providers"
+    await to_google("")
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.get_by_role("heading", name="You said no there")).to_be_visible()
+    yield "refused"
+    await to_google("?next=/account/linked")
+    await browse_npm(page, sub)
+    await expect(page.get_by_role("heading", name="You already have an account")).to_be_visible()
+    yield "link: prove"
+    await page.get_by_role("link", name="Sign in", exact=True).click()
+    await fill_in_login(page, email)
+    await expect(page.get_by_role("heading", name="Connect Google?")).to_be_visible()
+    yield "link: confirm"
+    await page.get_by_role("button", name="Connect", exact=True).click()
+    await expect(page.get_by_role("heading", name="Connected accounts")).to_be_visible()
+    yield "connected accounts"
+    for address, button in ((ADMIN, "Continue"), (crossroads.new_email(), "Keep the old one")):
+        crossroads.at_google(address, sub=sub)
+        await to_google("?add=1")
+        await browse_npm(page, sub)
+        await expect(page.get_by_role("button", name=button)).to_be_visible()
+        yield f"changed address: {button}"
+    await page.get_by_role("button", name="Keep the old one").click()
+    await page.get_by_role("link", name="Sign out").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_role("link", name="Sign out there too")).to_be_visible()
+    yield "signed out here"
+    await page.goto(f"{issuer}/logout/done")
+    yield "signed out there"
+    await page.goto(f"{issuer}/login?next=/admin/providers")
+    await fill_in_login(page, ADMIN)
+    await expect(page.get_by_role("heading", name="Sign-in providers")).to_be_visible()
+    yield "providers"
+    await page.get_by_role("button", name="Test Closed").click()
+    await expect(page.get_by_text(re.compile("steps? of the test failed"))).to_be_visible()
+    yield "providers, tested"
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
@@ -83,14 +133,32 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
 ) -> None:
     context, _ = await new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
     page = await context.new_page()
-    faults, seen = [], []
-    async for name in every_page(page, world):
-        seen.append(name)
+    seen, faults = await faults_of(every_page(page, world), page)
+    assert not faults
+    assert seen == 17 + len(LAB_PAGES)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_wrong_on_any_page_of_providers_and_nothing_overflows(
+    width: int, scheme: str, crossroads: Crossroads, new_context: NewContext
+) -> None:
+    context, _ = await new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = await context.new_page()
+    seen, faults = await faults_of(every_page_of_providers(page, crossroads), page)
+    assert not faults
+    assert seen == 11
+
+
+async def faults_of(pages: AsyncIterator[str], page: Page) -> tuple[int, list[str]]:
+    """Return how many pages there were, and what is wrong with them."""
+    seen, faults = 0, []
+    async for name in pages:
+        seen += 1
         faults += await axe(page)
         if await is_wider_than_the_window(page):
-            faults.append(f"{name} is wider than {width} px")
-    assert not faults
-    assert len(seen) == 17 + len(LAB_PAGES)
+            faults.append(f"{name} is too wide")
+    return seen, faults
 
 
 async def test_both_colour_schemes_are_there(world: World, new_context: NewContext) -> None:
@@ -112,6 +180,13 @@ async def test_a_cold_page_is_light_and_comes_from_one_host(world: World, new_co
             continue  # an answer is taken once
         heavy += [f"{name}: {reason}" for reason in await excess(page, new_context)]
     assert not heavy
+
+
+async def test_a_cold_page_of_providers_is_as_light(crossroads: Crossroads, new_context: NewContext) -> None:
+    visitor, _ = await new_context()
+    page = await visitor.new_page()
+    pages = every_page_of_providers(page, crossroads)
+    assert not [f"{name}: {reason}" async for name in pages for reason in await excess(page, new_context)]
 
 
 async def excess(page: Page, new_context: NewContext) -> list[str]:

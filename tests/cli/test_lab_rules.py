@@ -74,7 +74,7 @@ def test_a_rule_is_looked_at_added_listed_and_removed_with_what_it_gave(idp: Idp
     assert "viewer by google: hd = example.org: 1 member by it, who leave the lab with it" in kept.stderr
     assert len(_rules(idp)) == 1
     removed = idp("lab", "remove-rule", "bio", made["id"], "--yes").stdout
-    assert removed == f"removed: {made['id']} (1 memberships ended)\n"
+    assert removed == f"removed: {made['id']} (1 membership ended)\n"
     assert idp("lab", "members", "bio").stdout == ""
     added = idp("lab", "add-rule", "bio", *RULE).stdout
     assert added.startswith("added: lr_")

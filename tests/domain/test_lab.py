@@ -21,7 +21,7 @@ def test_each_role_contains_those_below_it():
 
 def test_statuses_and_origins_keep_the_words_that_are_stored():
     assert list(LabStatus) == ["active", "archived"]
-    assert list(ManagedBy) == ["apply", "admin", "registration"]
+    assert list(ManagedBy) == ["apply", "admin", "registration", "settings"]
 
 
 @pytest.mark.parametrize("slug", ["a", "7", "bio", "bio-2", "a-b-c", "a" * 39, "a" + "-a" * 38])

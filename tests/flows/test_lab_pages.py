@@ -26,7 +26,7 @@ from tests.support.factories import (
 CAROL, DORA, ERIN = "carol@example.org", "dora@example.org", "erin@example.org"
 DAY = timedelta(days=1)
 BIO, CHEM = "/labs/bio", "/labs/chem"
-SUB_PAGES = ("/invitations", "/requests", "/services", "/applications", "/settings", "/import")
+SUB_PAGES = ("/invitations", "/requests", "/rules", "/services", "/applications", "/settings", "/import")
 EVIL = "<b>Evil</b>"
 
 
@@ -112,12 +112,12 @@ async def test_a_lab_admin_sees_their_lab_a_member_its_profile_and_a_stranger_no
         ],
     }
     assert statuses == {
-        "alice, bio": [200] * 8,
-        "alice, chem": [200] + [403] * 7,
-        "bob, chem": [200] * 8,
-        "dora, bio": [200] + [403] * 7,
-        "carol, bio": [404] * 9,
-        "carol, none": [404] * 8,
+        "alice, bio": [200] * 9,
+        "alice, chem": [200] + [403] * 8,
+        "bob, chem": [200] * 9,
+        "dora, bio": [200] + [403] * 8,
+        "carol, bio": [404] * 10,
+        "carol, none": [404] * 9,
         "alice, odd": [404] * 6,
     }
     refused = await alice.http.get(f"{CHEM}/settings", headers={"Accept": "text/html"})
@@ -143,6 +143,8 @@ async def test_every_form_is_refused_to_who_may_not_send_it_whatever_it_says(app
         ("/members/u_erin", {"remove": "yes"}),
         ("/invitations", {"email": "me@example.org", "role": "admin"}),
         ("/requests", {"user": "u_carol", "decision": "accept", "role": "admin"}),
+        ("/rules", {"provider": "google", "claim": "hd", "value": "example.org", "action": "create"}),
+        ("/rules", {"remove": "lr_1"}),
         ("/services", {"client_id": "robot", "role": "admin"}),
         ("/applications", {"client_id": "other"}),
         ("/settings", {"name": "Mine", "status": "active"}),

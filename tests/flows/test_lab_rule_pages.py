@@ -117,6 +117,17 @@ async def test_removing_a_rule_says_before_who_leaves_with_it(app: App, root: Br
     assert "Remove this rule?" not in texts(await root.get(f"{PAGE}?remove=lr_1"))
 
 
+async def test_a_members_page_tells_by_which_rule_they_belong_to_the_lab(app: App, root: Browser):
+    await add_all(app.store, [make_rule(), make_membership(user_id="u_carol", granted_by="lr_1")])
+    page = "/labs/bio/members/u_carol"
+    told = "by rule: whoever signs in with Google from the organisation example.org"
+    assert told in texts(await root.get(page))
+    await app.change("memberships", ["lab_bio", "u_carol"], granted_by="lr_gone")
+    assert "by rule" not in texts(await root.get(page))
+    await app.change("memberships", ["lab_bio", "u_carol"], granted_by=BOB_ID)
+    assert "by rule" not in texts(await root.get(page))
+
+
 async def test_an_admin_of_the_lab_reads_its_rules_in_words_and_changes_none(app: App, root: Browser, browser: Browser):
     await add_all(app.store, [make_rule()])
     await browser.sign_in()

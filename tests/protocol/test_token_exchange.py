@@ -7,8 +7,10 @@ import pytest
 
 from idp.domain.client import Client, ClientStatus
 from idp.domain.provider import Provider, ProviderStatus
+from idp.domain.resource import Resource
 from idp.domain.user import UserStatus
 from idp.protocol.errors import InvalidRequest, InvalidScope, InvalidTarget, OAuthError
+from idp.protocol.scope import check_client_scope, check_user_scope, provider_of, provider_scope
 from idp.protocol.token_exchange import (
     ACCESS_TOKEN_TYPE,
     Subject,
@@ -42,6 +44,29 @@ SUBJECT = Subject(
     client=CLIENT,
     consent=make_consent(client_id="calendar", scopes=("openid", SCOPE)),
 )
+
+
+# ── The scope ───────────────────────────────────────────────────────────────────────────────────────────────────────
+def test_the_scope_of_a_providers_api_has_its_name_rfc6749_s3_3():
+    assert provider_scope("campus") == SCOPE
+    assert provider_of(SCOPE) == "campus"
+    assert provider_of("openid") is None
+
+
+def test_a_user_is_asked_only_for_what_the_client_registered_and_may_use():
+    asked = f"openid {SCOPE} provider:other"
+    assert check_user_scope(CLIENT, asked, code=True) == ("openid", SCOPE)
+    assert check_user_scope(CLIENT, asked, code=True, providers=["campus"]) == ("openid", SCOPE)
+    assert check_user_scope(CLIENT, asked, code=True, providers=[]) == ("openid",)
+    with pytest.raises(InvalidScope):
+        check_user_scope(CLIENT, SCOPE, code=True, providers=["other"])
+
+
+def test_it_means_nothing_for_a_client_that_acts_for_itself_rfc6749_s4_4_2():
+    client = make_client(client_id="calendar", scope=f"data:read {SCOPE}")
+    assert check_client_scope(client, f"data:read {SCOPE}", ()) == ("data:read",)
+    with pytest.raises(InvalidScope):
+        check_client_scope(client, SCOPE, ())
 
 
 # ── The request ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -130,16 +155,26 @@ def test_a_trusted_client_needs_no_consent():
     assert check_subject(subject, CLIENT, [CAMPUS], resources=(), now=START)
 
 
+API = replace(CLIENT, client_id="api")
+BOTH = replace(CAMPUS, api_clients=("calendar", "api"))
+
+
 def test_an_api_may_exchange_what_was_issued_for_it():
-    api = replace(CLIENT, client_id="api")
-    campus = replace(CAMPUS, api_clients=("calendar", "api"))
-    resource = make_resource(client_id="api")
-    assert check_subject(SUBJECT, api, [campus], resources=[resource], now=START)
-    for resources, target in (((), campus), ([resource], CAMPUS)):
-        with pytest.raises(InvalidRequest):
-            # The client that it was issued to must be one that may use the provider, too.
-            target = replace(target, api_clients=("api",)) if resources else target
-            check_subject(SUBJECT, api, [target], resources=resources, now=START)
+    assert check_subject(SUBJECT, API, [BOTH], resources=[make_resource(client_id="api")], now=START)
+
+
+@pytest.mark.parametrize(
+    ("resources", "provider"),
+    [
+        ([], BOTH),
+        ([make_resource(client_id="other")], BOTH),
+        # Nor for a client that may not use the provider itself.
+        ([make_resource(client_id="api")], replace(CAMPUS, api_clients=("api",))),
+    ],
+)
+def test_nobody_exchanges_what_was_issued_to_somebody_else(resources: list[Resource], provider: Provider):
+    with pytest.raises(InvalidRequest):
+        check_subject(SUBJECT, API, [provider], resources=resources, now=START)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,9 @@ MEMBER, VIEWER, ADMIN = LabRole.MEMBER, LabRole.VIEWER, LabRole.ADMIN
 class FewProviders:
     """What settings and store name; who speaks with them is not asked here."""
 
+    def forget(self) -> None:
+        """There is nothing to read anew."""
+
     async def all(self) -> tuple[Provider, ...]:
         common: Any = {"client_id": "us", "created_at": START, "updated_at": START}
         return (

@@ -33,6 +33,7 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
             **form,
             "member": members[2],
             "granted_at": AT,
+            "rule": _rule(text, name, "hd"),
             "removed": False,
             "removing": False,
             "errors": {"role": text, "not_before": text, "expires_at": text, "": text},
@@ -75,6 +76,17 @@ def everything(text: str, *, name: str | None = None) -> dict[str, dict[str, Any
             "first": text,
             "next": text,
             "errors": {"role-1": text, "ends_at-2": text},
+        },
+        "labs/rules.html": {
+            **form,
+            "rules": [_rule(text, name, claim) for claim in ("hd", text)],
+            "may_write": True,
+            # Each is a line of its own in its list, and turns nothing else.
+            "providers": [(text, text)],
+            "leaving": None,
+            "proposed": None,
+            "errors": {"provider": text, "claim": text, "value": text, "role": text},
+            "values": {"provider": text, "claim": text, "value": text, "role": "viewer"},
         },
         "labs/services.html": {
             **form,
@@ -131,10 +143,11 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
     nothing_known = dict.fromkeys(("description", "homepage", "contact", "role", "until", "standing", "asked_at"))
     absent: dict[str, dict[str, Any]] = {
         "labs/members.html": nobody,
-        "labs/member.html": {"removing": True, "errors": {}},
+        "labs/member.html": {"removing": True, "rule": None, "errors": {}},
         "labs/profile.html": {**nothing_known, "ended": ended, "admins": []},
         "labs/invitations.html": {"link": None, "waiting": [], "past": [], **one_page, "errors": {}, "values": {}},
         "labs/requests.html": {"accepting": True, "requests": [], **one_page, "errors": {}},
+        "labs/rules.html": {"rules": [], "may_write": False, "providers": [], "errors": {}, "values": {}},
         "labs/services.html": {"services": [], "errors": {}, "values": {}},
         "labs/applications.html": {"applications": [], "errors": {}, "client_id": ""},
         "labs/settings.html": {"may_archive": False, "errors": {}, "values": {}},
@@ -154,6 +167,18 @@ def _member(text: str, name: str, standing: str | None) -> dict[str, Any]:
         "since": AT,
         "until": AT if standing else None,
         "standing": standing,
+    }
+
+
+def _rule(text: str, name: str, claim: str) -> dict[str, Any]:
+    return {
+        "id": text,
+        "provider_name": name,
+        "claim": claim,
+        "value": text,
+        "role": "member",
+        "since": AT,
+        "members": 2,
     }
 
 

@@ -1,10 +1,12 @@
 """Connectors that speak with the providers of the tests, and a browser that goes there and back."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Mapping
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -16,6 +18,7 @@ from idp.domain.provider import ProviderKind
 from idp.domain.upstream import UpstreamIdentity
 from idp.outbound.addresses import AllowRule
 from idp.outbound.client import Outbound
+from idp.outbound.exchange import trusted_authorities
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.upstream.circuit import Circuit
 from idp.upstream.connector import Connector, Departure, Finding
@@ -98,6 +101,11 @@ def query(url: str) -> dict[str, str]:
     return dict(pairs)
 
 
+def named(value: Any) -> str:
+    """Return the name of a test's parameter: short, and the same in every process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:80]
+
+
 def is_refused(refused: UpstreamRefused, fault: UpstreamFault, detail: str) -> bool:
     return refused.fault is fault and detail in refused.detail
 
@@ -108,34 +116,32 @@ def steps(findings: Any) -> dict[str, Finding]:
     return found
 
 
-@pytest.fixture(scope="session")
-def patient_outbound() -> Iterator[Outbound]:
-    yield from _outbound(timedelta(seconds=5))
-
-
-@pytest.fixture(scope="session")
-def hasty_outbound() -> Iterator[Outbound]:
-    yield from _outbound(PATIENCE)
+@pytest.fixture
+async def side() -> AsyncIterator[Side]:
+    async with _side(timedelta(seconds=5)) as side:
+        yield side
 
 
 @pytest.fixture
-async def side(patient_outbound: Outbound) -> AsyncIterator[Side]:
-    async with _browser() as browser:
-        yield Side(patient_outbound, browser)
-
-
-@pytest.fixture
-async def hasty(hasty_outbound: Outbound) -> AsyncIterator[Side]:
+async def hasty() -> AsyncIterator[Side]:
     """Our side with little patience."""
-    async with _browser() as browser:
-        yield Side(hasty_outbound, browser)
+    async with _side(PATIENCE) as side:
+        yield side
 
 
-def _outbound(timeout: timedelta) -> Iterator[Outbound]:
-    # Of the whole run: each reads the authorities of the system, which takes longer than most tests.
+@cache
+def _authorities() -> SSLContext:
+    # Of the whole run: to read the authorities of the system takes longer than most tests.
+    return trusted_authorities(None)
+
+
+@asynccontextmanager
+async def _side(timeout: timedelta) -> AsyncIterator[Side]:
     outbound = Outbound(allow=[AllowRule.parse("127.0.0.1"), AllowRule.parse("::1")], timeout=timeout)
-    yield outbound
-    asyncio.run(outbound.close())
+    vars(outbound)["_tls"] = _authorities()
+    async with _browser() as browser:
+        yield Side(outbound, browser)
+    await outbound.close()
 
 
 @asynccontextmanager

@@ -17,13 +17,12 @@ from tests.upstream.connecting import (
     LEFT,
     Side,
     is_refused,
-    patient_outbound,
     query,
     side,
     steps,
 )
 
-__all__ = ["github_server", "hub", "patient_outbound", "side"]
+__all__ = ["github_server", "hub", "side"]
 
 GITHUB = ProviderKind.GITHUB
 
@@ -211,6 +210,11 @@ async def test_a_github_that_is_down_is_left_alone(side: Side, connector: Connec
     with pytest.raises(UpstreamRefused) as caught:
         await connector.authorization_url(LEFT)
     assert caught.value.fault is UpstreamFault.DOWN
+
+
+async def test_there_are_no_tokens_that_could_be_renewed(connector: Connector) -> None:
+    with pytest.raises(NotImplementedError):
+        await connector.api_token("r")
 
 
 async def test_there_is_nothing_to_sign_out_of(connector: Connector) -> None:

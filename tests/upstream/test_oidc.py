@@ -28,14 +28,13 @@ from tests.upstream.connecting import (
     LEFT,
     Side,
     hasty,
-    hasty_outbound,
     is_refused,
-    patient_outbound,
+    named,
     query,
     side,
 )
 
-__all__ = ["evil", "evil_server", "hasty", "hasty_outbound", "patient_outbound", "side"]
+__all__ = ["evil", "evil_server", "hasty", "side"]
 
 OIDC = ProviderKind.OIDC
 HOUR = 3600
@@ -146,7 +145,7 @@ async def test_openid_is_always_in_the_scope_core_s3_1_2_1(side: Side, evil: Evi
         ({"userinfo_endpoint": "ftp://a.example/"}, "does not begin with https://"),
         ({"end_session_endpoint": 1}, "end_session_endpoint"),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_metadata_that_are_not_to_be_believed_are_refused_discovery_s4_3(
     side: Side, connector: Connector, evil: EvilProvider, changes: dict[str, Any], detail: str
@@ -237,7 +236,7 @@ async def test_when_somebody_signed_in_there_is_told_on_core_s2(
         ({"code": "a\nb"}, UpstreamFault.INVALID, "no code"),
         ({"code": "a\x00"}, UpstreamFault.INVALID, "no code"),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_an_answer_without_a_code_is_refused_before_anything_is_asked_rfc6749_s4_1_2_1(
     side: Side,
@@ -272,6 +271,24 @@ async def test_a_code_works_once(side: Side, connector: Connector, evil: EvilPro
     with pytest.raises(UpstreamRefused) as caught:
         await side.take(connector, answer)
     assert is_refused(caught.value, UpstreamFault.REFUSED, "invalid_grant")
+
+
+@pytest.mark.parametrize("code", ["a b&c=%zz+~*/?#", "%", "~" * 4096, "<script>", "=", "&code=x"])
+async def test_a_code_arrives_there_as_it_was_given_rfc6749_s4_1_3(
+    side: Side, connector: Connector, evil: EvilProvider, code: str
+) -> None:
+    assert is_refused(await side.refusal(connector, code=code), UpstreamFault.REFUSED, "invalid_grant")
+    assert evil.last("token").form["code"] == code
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a..b.example/", "https://xn--zz.example/", "https://[::1%25lo]/", "https://1.2.3/"]
+)
+async def test_an_address_that_no_library_can_read_is_no_crash(
+    side: Side, connector: Connector, evil: EvilProvider, url: str
+) -> None:
+    evil.metadata["token_endpoint"] = url
+    assert (await side.refusal(connector)).fault in {UpstreamFault.DOWN, UpstreamFault.INVALID}
 
 
 # ── Who we are there ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -379,7 +396,7 @@ async def test_another_answer_than_a_token_signs_nobody_in_rfc6749_s5_2(
         ({"expires_in": 1e300}, "time that is none"),
         ({"expires_at": {}}, "time that is none"),
     ],
-    ids=repr,
+    ids=named,
 )
 async def test_a_token_answer_of_other_types_is_not_believed_rfc6749_s5_1(
     side: Side, connector: Connector, evil: EvilProvider, changes: dict[str, Any], detail: str
@@ -433,7 +450,7 @@ def _later(seconds: int) -> Callable[[Any], Any]:
         {"filler": "x" * 16_384},
         {"filler": "\ud800"},
     ],
-    ids=lambda changes: repr(changes)[:60],
+    ids=named,
 )
 async def test_an_id_token_that_is_not_for_us_now_signs_nobody_in_core_s3_1_3_7(
     side: Side, connector: Connector, evil: EvilProvider, changes: dict[str, Any]

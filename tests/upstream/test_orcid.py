@@ -10,16 +10,16 @@ from idp.protocol.upstream import UpstreamFault
 from idp.upstream.connector import Connector
 from tests.support.bent import ABSENT
 from tests.support.evil_provider import EvilProvider, evil, evil_server
-from tests.upstream.connecting import LEFT, Side, patient_outbound, query, side
+from tests.upstream.connecting import LEFT, Side, query, side
 
-__all__ = ["evil", "evil_server", "patient_outbound", "side"]
+__all__ = ["evil", "evil_server", "side"]
 
 IRIS = "0000-0002-1825-0097"
 
 
 @pytest.fixture
 def orcid(side: Side, evil: EvilProvider) -> Connector:
-    evil.set_user(IRIS, given_name="Josiah", family_name="Carberry")
+    evil.id_token |= {"sub": IRIS, "given_name": "Josiah", "family_name": "Carberry"}
     return side.connect(evil, ProviderKind.ORCID)
 
 
@@ -73,5 +73,6 @@ async def test_the_one_word_for_how_somebody_signed_in_counts_as_a_list_of_one(
 
 async def test_orcid_is_believed_no_more_than_others(side: Side, orcid: Connector, evil: EvilProvider) -> None:
     for changes in ({"nonce": "another"}, {"aud": "another"}, {"amr": 1}):
-        evil.id_token = dict(changes)
+        evil.id_token |= changes
         assert (await side.refusal(orcid)).fault is UpstreamFault.INVALID
+        evil.id_token = {"sub": IRIS}

@@ -72,7 +72,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "demo_accounts": accounts,
             "providers": [provider(text, kind) for kind in ProviderKind],
             "password_first": False,
-            "one_tap": None,
+            "one_tap": {"client_id": text, "nonce": text, "login_uri": text, "style_nonce": text},
         },
         "upstream_refused.html": {
             "title": text,
@@ -180,6 +180,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "automatic": True,
             "client_name": text,
             "remaining": [text],
+            "upstreams": [{"provider": text, "url": f"https://{text}"}],
         },
         "logout_confirm.html": {**form, "client_name": text, "user_labels": [text], "error": text},
         "home.html": {
@@ -294,6 +295,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         "signed_out.html": {
             **dict.fromkeys(("applications", "frames", "remaining"), ()),
             **dict.fromkeys(("location", "automatic", "client_name")),
+            "upstreams": [],
         },
         "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"], "error": None},
         "home.html": {

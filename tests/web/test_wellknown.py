@@ -40,7 +40,8 @@ async def test_the_metadata_lists_what_is_mounted_and_nothing_else(app: App) -> 
         assert url.startswith(f"{ISSUER}/")
         assert url.removeprefix(ISSUER) in mounted
     assert "registration_endpoint" not in metadata  # closed, as it is by default
-    grants = ["authorization_code", "refresh_token", "client_credentials", "implicit"]
+    exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+    grants = ["authorization_code", "refresh_token", "client_credentials", exchange, "implicit"]
     assert metadata["grant_types_supported"] == grants
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["authorization_response_iss_parameter_supported"] is True

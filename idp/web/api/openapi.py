@@ -70,7 +70,7 @@ _MEANINGS: dict[str, str] = {
     "LabGrantInput.expires_at": "When it ends, within a year; by default in a year.",
     "ServiceGrant.expires_at": "When it ends.",
     "ends_at": "When the membership will end; null is never. A mere date is its last second in UTC.",
-    "granted_by": "Who gave it: an account, a client, or cli.",
+    "granted_by": "Who gave it: an account, a client, a rule (lr_…), apply or cli.",
     "invited_by": "Who invited: an account, a client, or cli.",
     "url": "The link, which is told this once.",
     "message": "What the person wrote.",

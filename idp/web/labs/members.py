@@ -7,6 +7,7 @@ from typing import Any
 from starlette.responses import Response
 
 from idp.domain.lab import Lab, LabMember, LabRole
+from idp.domain.lab_rule import given_by_rule
 from idp.services.input import InputRefused
 from idp.services.lab_input import MembershipInput
 from idp.services.lab_permissions import Forbidden
@@ -15,6 +16,7 @@ from idp.store.columns import storable
 from idp.store.errors import NotFound
 from idp.web.forms import read_query
 from idp.web.labs.profile import show_profile
+from idp.web.labs.rules import describe_rule
 from idp.web.labs.visit import Visit, faults, lab_page, pages_of, standing
 
 _NO_SUCH_PAGE = "There is no such page of this list, or nothing can be called what you search for."
@@ -144,6 +146,9 @@ async def _show(
         lab,
         member=_row(member, now=visit.services["clock"]()),
         granted_at=membership.created_at,
+        rule=await describe_rule(visit, lab, str(membership.granted_by))
+        if given_by_rule(membership.granted_by)
+        else None,
         removing=removing,
         removed=removed,
         errors=errors or {},

@@ -38,7 +38,7 @@ async def rules(visit: Visit) -> Response:
         given = LabRuleInput.read({name: form.get(name) or "" for name in _FIELDS})
         if form.get("action") != "create":
             preview = await service.preview(visit.actor, lab.slug, given)
-            return await _show(visit, lab, given=given, preview=preview, values=form.values)
+            return await _show(visit, lab, proposed=(given, preview))
         await service.create(visit.actor, lab.slug, given)
     except InputRefused as refused:
         return await _show(visit, lab, errors=faults(refused, *_FIELDS), values=form.values, status=422)
@@ -47,6 +47,14 @@ async def rules(visit: Visit) -> Response:
     except Forbidden as error:
         return await _show(visit, lab, error=str(error), values=form.values, status=403)
     return await _show(visit, lab, notice=_CREATED)
+
+
+async def describe_rule(visit: Visit, lab: Lab, rule_id: str) -> dict[str, Any] | None:
+    """Return what pages say of a rule; None where it is gone."""
+    try:
+        return _row(await _service(visit).find(visit.actor, lab.slug, rule_id))
+    except NotFound:
+        return None
 
 
 def _service(visit: Visit) -> LabRules:
@@ -59,8 +67,7 @@ async def _show(
     lab: Lab,
     *,
     removing: str | None = None,
-    given: LabRuleInput | None = None,
-    preview: RulePreview | None = None,
+    proposed: tuple[LabRuleInput, RulePreview] | None = None,
     errors: Mapping[str, str] | None = None,
     values: Mapping[str, str] | None = None,
     **more: Any,
@@ -76,8 +83,7 @@ async def _show(
         may_write=visit.actor.manages_all,
         providers=list(names.items()),
         leaving=None if leaving is None else {**_row(leaving), "people": await _members(visit, lab, leaving)},
-        given=None if given is None else {**dict(given), "provider_name": names[given.provider]},
-        preview=None if preview is None else _shown(preview),
+        proposed=None if proposed is None else _proposed(*proposed, names),
         errors=errors or {},
         values=values or {"claim": HOSTED_DOMAIN, "role": str(LabRole.MEMBER)},
         **more,
@@ -103,12 +109,16 @@ def _row(listed: ListedRule) -> dict[str, Any]:
     }
 
 
-def _shown(preview: RulePreview) -> dict[str, dict[str, Any]]:
-    parts: dict[str, Sequence[User]] = {
-        "comes": preview.comes,
-        "belongs": preview.belongs,
-        "stays_out": preview.stays_out,
-    }
+def _proposed(given: LabRuleInput, preview: RulePreview, providers: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a rule would be, and whom it would meet."""
     return {
-        name: {"count": len(users), "labels": [user.label for user in users[:_NAMED]]} for name, users in parts.items()
+        **dict(given),
+        "provider_name": providers.get(given.provider, given.provider),
+        "comes": _people(preview.comes),
+        "belongs": _people(preview.belongs),
+        "stays_out": _people(preview.stays_out),
     }
+
+
+def _people(users: Sequence[User]) -> dict[str, Any]:
+    return {"count": len(users), "labels": [user.label for user in users[:_NAMED]]}

@@ -1,7 +1,6 @@
 """End session endpoint (OpenID Connect RP-Initiated Logout 1.0 §2), with the frames of Front-Channel Logout 1.0 §3."""
 
-from collections.abc import Mapping, Sequence
-from typing import cast
+from collections.abc import Sequence
 from urllib.parse import urlencode
 
 from starlette.requests import Request
@@ -12,7 +11,7 @@ from idp.domain.session import Session
 from idp.protocol.parameters import Parameters
 from idp.services.logout import LogoutRequest
 from idp.services.sessions import Accounts
-from idp.services.upstream_logout import UpstreamLogout, UpstreamOffer
+from idp.services.upstream_logout import UpstreamOffer
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
@@ -22,7 +21,6 @@ from idp.web.services import Services, find_accounts
 
 # What an application may send; our own form carries it along. logout_hint and ui_locales change nothing here.
 _PARAMETERS = ("id_token_hint", "client_id", "post_logout_redirect_uri", "state")
-UPSTREAM_LOGOUT = "upstream_logout"
 _STALE = "Somebody signed in or out in another window meanwhile. This is who is signed in now: please answer again."
 
 
@@ -108,8 +106,7 @@ async def end_sessions(
     """
     state = request.state
     signed_out = await state["logout"].end(ending)
-    upstream = _upstream_logout(request)
-    held = await upstream.take(ending)
+    held = await state["upstream_logout"].take(ending)
     for session in ending:
         accounts = accounts.without(session.id)
     if automatic and location is not None and not signed_out.frames:
@@ -123,7 +120,7 @@ async def end_sessions(
             automatic=automatic,
             client_name=client_name,
             remaining=[account.user.label for account in accounts.all],
-            upstreams=() if automatic else await upstream.offers(held),
+            upstreams=() if automatic else await state["upstream_logout"].offers(held),
         )
         allow_frames(response, dict.fromkeys(filter(None, map(origin_of, signed_out.frames))))
     state["cookies"].set_accounts(response, request, accounts)
@@ -160,11 +157,6 @@ def _signed_out(
         remaining=remaining,
         upstreams=upstreams,
     )
-
-
-def _upstream_logout(request: Request[Services]) -> UpstreamLogout:
-    services: Mapping[str, object] = request.state
-    return cast(UpstreamLogout, services[UPSTREAM_LOGOUT])
 
 
 def _carried(params: Parameters) -> dict[str, str]:
