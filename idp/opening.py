@@ -92,7 +92,12 @@ async def open_store(settings: Settings, *, clock: Clock = system_clock, create:
         clients = Clients(store, keys, clock)
         outbox = _outbox(settings, store, keys, clock, metrics)
         providers = Providers(store, keys, outbound, clock, issuer=settings.issuer, google=_google(settings))
-        yield Opened(settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound, outbox, providers)
+        try:
+            yield Opened(
+                settings, clock, metrics, store, keys, signing_keys, clients, hasher, outbound, outbox, providers
+            )
+        finally:
+            await providers.close()
     finally:
         await outbound.close()
         await store.close()

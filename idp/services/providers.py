@@ -136,6 +136,10 @@ class Providers:
 
         return connect(provider, self._secret(provider), self._outbound, self._documents, self.circuit, self._clock)
 
+    async def close(self) -> None:
+        """Wait for what is being fetched."""
+        await self._documents.close()
+
     def redirect_uri(self, provider: Provider) -> str:
         """Return where the provider sends people back to; each has an address of its own (RFC 9700 §4.4.2.2)."""
         return f"{self._issuer}/login/{provider.name}/callback"

@@ -21,6 +21,8 @@ STALE_FOR = timedelta(days=7)
 # Between two attempts, and between two searches for a key: anybody can send us tokens with unknown kids.
 PAUSE = timedelta(seconds=30)
 MAX_BYTES = 262_144
+# Longer than one request and two statements of the database take.
+_PATIENCE_SECONDS = 10
 _CACHE_SIZE = 100
 
 _log = get_logger(__name__)
@@ -106,6 +108,14 @@ class Documents:
         if held.may_seek(began):
             held = await self._turn(uri, seeking=True)
         return held.usable(self._clock())
+
+    async def close(self) -> None:
+        """Wait for what is being fetched, whoever asked for it has perhaps left; not longer than a fetch may take."""
+        if self._turns:
+            _, late = await asyncio.wait(self._turns.values(), timeout=_PATIENCE_SECONDS)
+            for turn in late:
+                turn.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     async def _current(self, uri: str) -> _Held:
         held = self._cache.get(uri)

@@ -293,9 +293,8 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         "error.html": {"client_name": None, "details": [], "explained": False, "onward": None},
         "explain.html": {"ticket": None, "cause": None, "compared": [], "jwts": [], "request_rows": []},
         "signed_out.html": {
-            **dict.fromkeys(("applications", "frames", "remaining"), ()),
+            **dict.fromkeys(("applications", "frames", "remaining", "upstreams"), ()),
             **dict.fromkeys(("location", "automatic", "client_name")),
-            "upstreams": [],
         },
         "logout_confirm.html": {"client_name": None, "user_labels": ["text", "text"], "error": None},
         "home.html": {
