@@ -23,7 +23,7 @@ from idp.upstream.probe import Places
 # All that Google documents. It answers others with an error page of its own, from where nobody comes back.
 _PROMPTS = ("none", "consent", "select_account")
 _ANY_ORGANISATION = "*"
-_CREDENTIALS = "Google Cloud console → APIs & Services → Credentials → your OAuth 2.0 client"
+_CREDENTIALS = "Google Cloud console → Google Auth Platform → Clients → your OAuth 2.0 client"
 
 
 class GoogleConnector(OidcConnector):

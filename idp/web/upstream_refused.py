@@ -31,13 +31,14 @@ _TEXTS = {
         400,
         "This sign-in cannot go on",
         "It took too long, was finished before, or began in another browser or window.",
-        "Start again from the sign-in page. If it happens each time, allow cookies for this site.",
+        "Start again. If it happens each time, allow cookies for this site.",
+        again=True,
     ),
     UpstreamFault.DENIED: _Text(
         403,
         "You said no there",
         "You or the provider cancelled the sign-in, so nothing has happened here.",
-        "Try again, or sign in another way.",
+        "Try again, there or in another way.",
         again=True,
     ),
     UpstreamFault.REFUSED: _Text(

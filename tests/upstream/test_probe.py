@@ -50,7 +50,7 @@ async def test_the_address_to_register_is_always_told_exactly(side: Side, evil: 
 
 async def test_the_advice_for_google_names_the_places_of_its_console(side: Side, evil: EvilProvider) -> None:
     found = await probe(side, evil, GOOGLE, secret="another")
-    place = "Google Cloud console → APIs & Services → Credentials → your OAuth 2.0 client"
+    place = "Google Cloud console → Google Auth Platform → Clients → your OAuth 2.0 client"
     assert found["callback"].advice == f"Register exactly this address: {place} → Authorized redirect URIs."
     assert found["origin"].text == "http://localhost:8000"
     assert f"{place} → Authorized JavaScript origins" in found["origin"].advice
