@@ -124,7 +124,7 @@ def _google(settings: Settings) -> GoogleSettings | None:
         client_secret=settings.google_client_secret.get_secret_value(),
         issuer=settings.google_issuer,
         hosted_domains=settings.google_hosted_domain,
-        api_scope=settings.google_api_scope,
+        api_scope=settings.google_api_scope or "",
         api_clients=settings.google_api_clients,
         one_tap=settings.google_one_tap,
     )

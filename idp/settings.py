@@ -170,8 +170,8 @@ class Settings(BaseModel):
     google_issuer: str = Field(
         default="https://accounts.google.com", description="Google's issuer; another one for tests"
     )
-    google_api_scope: str = Field(
-        default="", max_length=2000, description="Scopes of Google's own API that applications may use for people"
+    google_api_scope: str | None = Field(
+        default=None, max_length=2000, description="Scopes of Google's own API that applications may use for people"
     )
     google_api_clients: tuple[str, ...] = Field(
         default=(), description="client_id of each application that may use Google's API for people who agree"

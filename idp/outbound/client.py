@@ -118,7 +118,8 @@ class Outbound:
         """Make a request, with limits of its own where they are given instead of the client's.
 
         With `reuse` the connection may be one that another request left, and is left for others. Where the other side
-        closes such a one at that very moment, without a word, the request is made once more on a new one.
+        closes such a one at that very moment, without a word, the request is made once more on a new one: only for what
+        does no harm twice (RFC 9112 §9.3.1).
 
         The headers are those beside Host, User-Agent, Accept-Encoding, Connection and Content-Length.
 

@@ -22,7 +22,7 @@ from idp.outbound.client import Fetched, Forbidden, OutboundError, Unreachable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # How long a connection waits for another request, and how many of them wait for one place.
-_IDLE_SECONDS, _MOST_IDLE = 30.0, 4
+_IDLE_SECONDS, _MOST_IDLE = 120.0, 8
 # More digits count as no answer: an age of centuries.
 _MAX_AGE = re.compile(r'max-age="?([0-9]{1,9})"?')
 

@@ -23,9 +23,26 @@ from idp.protocol.scope import parse_scope, provider_scope
 
 # §3: the only kind of token that is taken or given.
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"
-_NO_TARGET = "The audience is the issuer of no provider whose API the client may use."
-NO_SUBJECT = "The subject_token is unknown, expired or revoked, is no user's, or was not issued to or for this client."
-_NOT_GRANTED = "The subject_token was not granted the scope for the API of this provider."
+
+
+class UnknownTarget(InvalidTarget):
+    """The token is to be for a server that is none of the client's, whichever of it is wrong (§2.2.2)."""
+
+    default_description = "The audience is the issuer of no provider whose API the client may use."
+
+
+class UnknownSubject(InvalidRequest):
+    """The token that was shown is not good enough (§2.2.2)."""
+
+    default_description = (
+        "The subject_token is unknown, expired or revoked, is no user's, or was not issued to or for this client."
+    )
+
+
+class ApiNotGranted(InvalidRequest):
+    """The token that was shown was not made for this."""
+
+    default_description = "The subject_token was not granted the scope for the API of this provider."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,9 +77,9 @@ def read_exchange_request(params: Parameters) -> ExchangeRequest:
     if subject_token is None:
         raise InvalidRequest("The parameter subject_token is missing.")
     if params.get("subject_token_type") != ACCESS_TOKEN_TYPE:
-        raise InvalidRequest(f"subject_token_type must be {ACCESS_TOKEN_TYPE}.")
+        raise InvalidRequest("subject_token_type must be urn:ietf:params:oauth:token-type:access_token.")
     if params.get("requested_token_type") not in {None, ACCESS_TOKEN_TYPE}:
-        raise InvalidRequest(f"requested_token_type must be {ACCESS_TOKEN_TYPE}, or left out.")
+        raise InvalidRequest("requested_token_type must be urn:ietf:params:oauth:token-type:access_token, or left out.")
     if params.get("actor_token") is not None or params.get("actor_token_type") is not None:
         raise InvalidRequest("Delegation is not offered: leave actor_token and actor_token_type out.")
     if params.get("resource") is not None:
@@ -88,7 +105,7 @@ def check_targets(request: ExchangeRequest, client: Client, providers: Iterable[
     """
     meant = tuple(each for each in providers if each.issuer == request.audience and may_use_api(client, each))
     if not meant:
-        raise InvalidTarget(_NO_TARGET)
+        raise UnknownTarget
     return meant
 
 
@@ -105,15 +122,15 @@ def check_subject(
     """
     token, user, client = subject.token, subject.user, subject.client
     if user is None or client is None or not client.active or not is_live(token, subject.grant, user, now=now):
-        raise InvalidRequest(NO_SUBJECT, detail="the subject token does not count")
+        raise UnknownSubject(detail="the subject token does not count")
     if not may_introspect(caller, client_id=token.client_id, resources=resources):
-        raise InvalidRequest(NO_SUBJECT, detail="the subject token was issued neither to nor for the client")
+        raise UnknownSubject(detail="the subject token was issued neither to nor for the client")
     for provider in targets:
         scope = provider_scope(provider.name)
         consented = client.trusted or (subject.consent is not None and scope in subject.consent.scopes)
         if scope in token.scope.split() and may_use_api(client, provider) and consented:
             return user, provider
-    raise InvalidRequest(_NOT_GRANTED)
+    raise ApiNotGranted
 
 
 def exchange_response(access_token: str, *, expires_in: int | None, scope: str) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from idp.crypto.opaque import hash_token
 from idp.domain.client import Client, GrantType
 from idp.domain.provider import Provider
 from idp.domain.user import User
-from idp.protocol.errors import InvalidRequest, UnauthorizedClient
+from idp.protocol.errors import UnauthorizedClient
 from idp.protocol.parameters import Parameters
 from idp.protocol.token_exchange import (
-    NO_SUBJECT,
     Subject,
+    UnknownSubject,
     check_subject,
     check_targets,
     exchange_response,
@@ -64,7 +64,7 @@ class TokenExchangeGrant:
     ) -> tuple[User, Provider]:
         issued = await self._store.find_access_token(hash_token(subject_token))
         if issued is None:
-            raise InvalidRequest(NO_SUBJECT, detail="unknown subject token")
+            raise UnknownSubject(detail="unknown subject token")
         token, user = issued.item, issued.user
         subject = Subject(
             token=token,

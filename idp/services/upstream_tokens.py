@@ -25,15 +25,32 @@ from idp.store.errors import NotFound
 from idp.store.store import Store
 from idp.upstream.connector import ApiToken
 
-NOT_CONNECTED = (
-    "The user has not connected the provider's API, or has to do so again: send them here with this scope, and with "
-    "prompt=select_account or prompt=login, to sign in through the provider."
-)
-_OTHER_SCOPE = "The scope differs from what the user connected: leave it out, and read the scope in the answer."
-_DOWN = "The provider gives no token now: try again in a while."
 # Another node may have been given the successor of a token at the moment when we used it up.
 _ATTEMPTS = 2
 _log = get_logger(__name__)
+
+
+class ApiNotConnected(InvalidGrant):
+    """No token of the provider is kept for the user, or it was taken back."""
+
+    default_description = (
+        "The user has not connected the provider's API, or has to do so again: send them here with this scope, and "
+        "with prompt=select_account or prompt=login, to sign in through the provider."
+    )
+
+
+class OtherApiScope(InvalidScope):
+    """The scope is another one than what the user connected."""
+
+    default_description = (
+        "The scope differs from what the user connected: leave it out, and read the scope in the answer."
+    )
+
+
+class ProviderGivesNone(TemporarilyUnavailable):
+    """The provider is down, or refuses us."""
+
+    default_description = "The provider gives no token now: try again in a while."
 
 
 def asks_for_api(provider: Provider, request: AuthorizationRequest | None) -> bool:
@@ -98,19 +115,19 @@ class UpstreamTokens:
             for _ in range(_ATTEMPTS):
                 linked = await self._find(provider, user_id)
                 if scope and set(scope) != set(linked.api_scope.split()):
-                    raise InvalidScope(_OTHER_SCOPE)
+                    raise OtherApiScope
                 try:
                     token = await self._providers.connector(provider).api_token(self._open(linked))
                 except UpstreamRefused as refused:
                     _log.info("upstream.token_refused", provider=provider.name, link=linked.id, detail=refused.detail)
                     if refused.fault is not UpstreamFault.DENIED:
-                        raise TemporarilyUnavailable(_DOWN, detail=f"{provider.name}: {refused.detail}") from None
+                        raise ProviderGivesNone(detail=f"{provider.name}: {refused.detail}") from None
                     if await self._forget(linked):
-                        raise InvalidGrant(NOT_CONNECTED, detail=f"{provider.name}: {refused.detail}") from None
+                        raise ApiNotConnected(detail=f"{provider.name}: {refused.detail}") from None
                 else:
                     await self._keep(linked, token, client_id, now)
                     return replace(token, refresh_token=None, scope=token.scope or linked.api_scope)
-        raise TemporarilyUnavailable(_DOWN, detail=f"{provider.name}: its refresh token changed again and again")
+        raise ProviderGivesNone(detail=f"{provider.name}: its refresh token changed again and again")
 
     async def _find(self, provider: Provider, user_id: str) -> LinkedAccount:
         """Return the user's link whose token may be used, of several the one that was used last.
@@ -129,7 +146,7 @@ class UpstreamTokens:
             and allowed.issuperset(linked.api_scope.split())
         ]
         if not usable:
-            raise InvalidGrant(NOT_CONNECTED, detail=f"no token of {provider.name} is kept that may be used")
+            raise ApiNotConnected(detail=f"no token of {provider.name} is kept that may be used")
         return max(usable, key=lambda linked: linked.last_used_at or linked.created_at)
 
     async def _keep(self, linked: LinkedAccount, token: ApiToken, client_id: str, now: datetime) -> None:
@@ -146,7 +163,7 @@ class UpstreamTokens:
                 user = await tx.users.lock(linked.user_id)
                 present = await tx.linked_accounts.lock(linked.id)
             except NotFound:
-                raise InvalidGrant(NOT_CONNECTED, detail="the link was taken away meanwhile") from None
+                raise ApiNotConnected(detail="the link was taken away meanwhile") from None
             if token.refresh_token is not None and present.sealed_refresh_token in {None, linked.sealed_refresh_token}:
                 sealed = _sealed(self._keys, linked, token.refresh_token)
                 await tx.linked_accounts.save(replace(present, sealed_refresh_token=sealed, api_scope=linked.api_scope))
@@ -180,7 +197,7 @@ class UpstreamTokens:
         try:
             return unseal(self._keys.seal, linked.sealed_refresh_token or b"", associated=_place(linked)).decode()
         except CannotUnseal as error:
-            raise InvalidGrant(NOT_CONNECTED, detail=f"what is kept is {error}") from None
+            raise ApiNotConnected(detail=f"what is kept is {error}") from None
 
 
 def _sealed(keys: DataKeys, linked: LinkedAccount, refresh_token: str) -> bytes:

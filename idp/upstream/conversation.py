@@ -25,6 +25,7 @@ from idp.upstream.documents import DocumentUnavailable
 # For all that happens between coming back from the provider and knowing who it is.
 TIME_LIMIT = timedelta(seconds=10)
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
+_CODE = "authorization_code"
 _MAX_ERROR_CHARS = 60
 _MAX_EXPIRES_IN = 10**10
 
@@ -169,12 +170,13 @@ class Conversation:
 
         # In our own words, before the HTTP library refuses it in its own.
         read_url(endpoint.url)
-        # Connections are the transport's and stay open for the next who comes.
+        # On a connection that waited, a request may have to be made twice (RFC 9112 §9.3.1). A code fails then at
+        # worst, and somebody signs in again; a refresh token that comes twice may count as stolen.
         async with AsyncOAuth2Client(
             client_id=endpoint.client_id,
             client_secret=endpoint.secret,
             token_endpoint_auth_method=endpoint.auth_method,
-            transport=GuardedTransport(self._outbound),
+            transport=GuardedTransport(self._outbound, reuse=grant_type == _CODE),
             trust_env=False,
         ) as client:
             client.register_client_auth_method(("client_secret_basic", _basic))

@@ -305,8 +305,8 @@ async def test_a_body_larger_than_the_limit_is_413_wherever_it_is_sent(start: St
     await browser.sign_in()
     cookie = headers(cookie=f"idp={browser.cookies['idp']}")
     for method, path in ROUTES:
-        # The API reads the body only of whom it lets in.
-        if method != "POST" or path.startswith("/api/"):
+        # The API and the console read the body only of whom they let in, and there is no such provider.
+        if method != "POST" or path.startswith(("/api/", "/admin/")) or "{provider}" in path:
             continue
         for chunks in ([b"a=" + b"x" * 3000], [b"a=" + b"x" * 999] * 4):
             for accept in (b"application/json", b"text/html"):

@@ -17,7 +17,7 @@ from idp.domain.provider import Provider, ProviderStatus
 from idp.domain.upstream import LinkedAccount
 from idp.domain.user import UserStatus
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
-from idp.services.upstream_tokens import NOT_CONNECTED, UpstreamTokens
+from idp.services.upstream_tokens import ApiNotConnected, UpstreamTokens
 from idp.upstream.connector import ApiToken
 from tests.flows.test_no_secret_in_logs import Secrets, logged
 from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, Start
@@ -164,7 +164,10 @@ async def test_whoever_is_signed_in_already_connects_it_by_signing_in_there_once
     await browser.sign_in()
     tokens = await browser.tokens(scope=f"openid {SCOPE}")
     refused = await exchange(campus, tokens["access_token"])
-    assert (refused.json()["error"], refused.json()["error_description"]) == ("invalid_grant", NOT_CONNECTED)
+    assert (refused.json()["error"], refused.json()["error_description"]) == (
+        "invalid_grant",
+        ApiNotConnected.default_description,
+    )
     page = await browser.request(scope=f"openid {SCOPE}", prompt=prompt)
     if prompt == "select_account":
         (another,) = re.findall(r'href="(/login[^"]*)"', page.text)
@@ -509,7 +512,7 @@ async def test_what_was_taken_back_there_is_forgotten_and_the_application_told_w
     response = await exchange(campus, token)
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_grant"
-    assert response.json()["error_description"] == NOT_CONNECTED
+    assert response.json()["error_description"] == ApiNotConnected.default_description
     assert (await link_of(campus)).sealed_refresh_token is None
     asked = evil.count("token")
     assert (await exchange(campus, token)).json()["error"] == "invalid_grant"

@@ -250,9 +250,9 @@ async def test_no_more_than_a_few_wait_and_an_answer_that_is_refused_leaves_none
     peer = await serve(keeping, tls=None, listens_first=False)
     outbound = Outbound(allow=LOOPBACK, resolve=on_loopback)
     url = f"http://rp.example:{peer.port}/token"
-    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(8)))
-    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(8)))
-    assert keeping.connections == 12
+    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(12)))
+    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(12)))
+    assert keeping.connections == 16
     with pytest.raises(OutboundError):
         await outbound.send("POST", url, {}, None, reuse=True, max_bytes=1)
     await outbound.close()
