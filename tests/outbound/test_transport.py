@@ -68,6 +68,7 @@ async def test_of_the_headers_only_those_pass_that_are_the_callers_to_say(
         "user-agent": "lab-id",
         "accept": "application/json",
         "accept-encoding": "identity",
+        "connection": "close",
         "authorization": "Bearer abc",
         "content-type": "application/x-www-form-urlencoded",
         "content-length": "7",
