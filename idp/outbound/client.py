@@ -21,7 +21,7 @@ from idp.outbound.resolver import SystemResolver
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from idp.outbound.exchange import IdleLines, Target
+    from idp.outbound.exchange import Target
 
 # Answers the addresses of a host and port, as text.
 Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
@@ -62,8 +62,7 @@ class Fetched:
 class Outbound:
     """Fetches from public addresses over https, and from what the rules allow, within limits of size and time.
 
-    Each request has a connection of its own, unless it asks to `reuse` one that waits: these lead to addresses that
-    were checked like any other. In HTTP/1.1, without cookies, proxies, redirects and content codings.
+    Each request has a connection of its own, in HTTP/1.1, without cookies, proxies, redirects and content codings.
     `timeout` is for all of it, from the question to the name server to the last byte.
     """
 
@@ -113,13 +112,8 @@ class Outbound:
         *,
         max_bytes: int | None = None,
         timeout: timedelta | None = None,
-        reuse: bool = False,
     ) -> Fetched:
         """Make a request, with limits of its own where they are given instead of the client's.
-
-        With `reuse` the connection may be one that another request left, and is left for others. Where the other side
-        closes such a one at that very moment, without a word, the request is made once more on a new one: only for what
-        does no harm twice (RFC 9112 §9.3.1).
 
         The headers are those beside Host, User-Agent, Accept-Encoding, Connection and Content-Length.
 
@@ -129,7 +123,7 @@ class Outbound:
             OutboundError: the URL or a header is not valid, or there was no answer within the limits.
         """
         # Loaded with the first request: a server that never fetches anything does without the HTTP library.
-        from idp.outbound.exchange import Dropped, HttpRequest, exchange, exchange_on, read_url
+        from idp.outbound.exchange import HttpRequest, exchange, read_url
 
         target = read_url(url)
         if not all(text.isascii() for pair in headers.items() for text in pair):
@@ -139,18 +133,8 @@ class Outbound:
         limit = self._max_bytes if max_bytes is None else max_bytes
         try:
             async with asyncio.timeout(seconds):
-                idle = self._idle if reuse else None
-                if idle is not None and (line := await idle.take(target)) is not None:
-                    try:
-                        return await exchange_on(line, target, request, max_bytes=limit, idle=idle)
-                    except Dropped as error:
-                        if error.is_answered:
-                            raise OutboundError(f"{target} gave no valid answer: {error}") from None
-                        request.is_sent = False
                 addresses = self._check(target, await self._addresses(target))
-                return await exchange(
-                    target, addresses, request, tls=self._tls, seconds=seconds, max_bytes=limit, idle=idle
-                )
+                return await exchange(target, addresses, request, tls=self._tls, seconds=seconds, max_bytes=limit)
         except TimeoutError:
             why = f"did not answer within {seconds:g} seconds"
         except OSError as error:
@@ -158,16 +142,8 @@ class Outbound:
         raise (OutboundError if request.is_sent else Unreachable)(f"{target} {why}")
 
     async def close(self) -> None:
-        """Drop the names and connections that wait, and end the threads; nothing can be fetched any more."""
-        if "_idle" in self.__dict__:
-            await self._idle.aclose()
+        """Drop the names that wait to be resolved, and end the threads; nothing can be fetched any more."""
         self._system.close()
-
-    @cached_property
-    def _idle(self) -> "IdleLines":
-        from idp.outbound.exchange import IdleLines
-
-        return IdleLines()
 
     @cached_property
     def _tls(self) -> "SSLContext":

@@ -5,7 +5,7 @@ A module of its own because the HTTP library is slow to load: `client` imports i
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -21,8 +21,6 @@ from idp.outbound.addresses import IPAddress, is_host_name, parse_address
 from idp.outbound.client import Fetched, Forbidden, OutboundError, Unreachable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# How long a connection waits for another request, and how many of them wait for one place.
-_IDLE_SECONDS, _MOST_IDLE = 120.0, 8
 # More digits count as no answer: an age of centuries.
 _MAX_AGE = re.compile(r'max-age="?([0-9]{1,9})"?')
 
@@ -86,75 +84,17 @@ def trusted_authorities(ca_file: Path | None) -> SSLContext:
 class HttpRequest:
     """What is sent; the headers are those beside the ones that every request has.
 
-    `is_sent` says whether the other side may have seen any of it, `is_answered` whether an answer had begun.
+    `is_sent` says whether the other side may have seen any of it.
     """
 
     method: str
     headers: Mapping[str, str]
     content: bytes | None
     is_sent: bool = False
-    is_answered: bool = False
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
         """Note what the HTTP library says that it does: whatever is not about connecting is after that."""
         self.is_sent = self.is_sent or not event.startswith("connection.")
-
-
-class Line:
-    """A connection to one of the checked addresses of a host, whatever it is used for first."""
-
-    def __init__(self, target: Target, addresses: Sequence[IPAddress], *, tls: SSLContext, seconds: float) -> None:
-        self._network = _Pinned(addresses, seconds)
-        origin = httpcore2.Origin(target.scheme.encode(), target.host.encode(), target.port)
-        self.connection = httpcore2.AsyncHTTPConnection(
-            origin, ssl_context=tls, keepalive_expiry=_IDLE_SECONDS, network_backend=self._network
-        )
-
-    def is_idle(self) -> bool:
-        """Whether it can be used again, as far as anybody knows on this side."""
-        return self.connection.is_idle() and not self.connection.has_expired()
-
-    async def aclose(self) -> None:
-        """Close it."""
-        await self._network.aclose()
-
-
-class IdleLines:
-    """Lines that wait for another request to where they lead, a few for each place and for a short time."""
-
-    def __init__(self) -> None:
-        self._lines: dict[tuple[str, str, int], list[Line]] = {}
-
-    async def take(self, target: Target) -> Line | None:
-        """Return a line that leads there; those that the other side has closed meanwhile are closed here as well."""
-        lines = self._lines.get(_place(target), [])
-        while lines:
-            line = lines.pop()
-            if line.is_idle():
-                return line
-            await line.aclose()
-        return None
-
-    async def keep(self, target: Target, line: Line) -> None:
-        """Let a line wait, or close it where enough of them do."""
-        lines = self._lines.setdefault(_place(target), [])
-        if line.is_idle() and len(lines) < _MOST_IDLE:
-            lines.append(line)
-        else:
-            await line.aclose()
-        for place in [place for place, waiting in self._lines.items() if not waiting]:
-            del self._lines[place]
-
-    async def aclose(self) -> None:
-        """Close all of them."""
-        for lines in self._lines.values():
-            for line in lines:
-                await line.aclose()
-        self._lines.clear()
-
-
-def _place(target: Target) -> tuple[str, str, int]:
-    return target.scheme, target.host, target.port
 
 
 async def exchange(
@@ -165,77 +105,36 @@ async def exchange(
     tls: SSLContext,
     seconds: float,
     max_bytes: int,
-    idle: IdleLines | None = None,
 ) -> Fetched:
     """Send a request to the first of the addresses that can be reached, and read the answer.
 
-    `seconds` is shared out among the addresses; that the whole ends in time is the caller's business. With `idle` the
-    line waits there for another request afterwards.
+    `seconds` is shared out among the addresses; that the whole ends in time is the caller's business.
 
     Raises:
         Unreachable: none can be reached, or none that proves its name.
         OutboundError: a header cannot be sent, or the answer is none that we take.
     """
-    line = Line(target, addresses, tls=tls, seconds=seconds)
     try:
-        return await exchange_on(line, target, request, max_bytes=max_bytes, idle=idle)
+        async with aclosing(_Pinned(addresses, seconds)) as network:
+            return await _exchange(target, network, request, tls, max_bytes)
     except httpcore2.ConnectError as error:
         raise Unreachable(f"{target} cannot be reached: {error}") from None
-    except Dropped as error:
-        raise OutboundError(f"{target} gave no valid answer: {error}") from None
-
-
-class Dropped(Exception):
-    """A line broke; the text is the kind alone, for the rest may repeat what the other side sent.
-
-    Where nothing of an answer had come, one that had waited was closed by the other side at that very moment.
-    """
-
-    def __init__(self, error: Exception, *, is_answered: bool) -> None:
-        super().__init__(type(error).__name__)
-        self.is_answered = is_answered
-
-
-async def exchange_on(
-    line: Line, target: Target, request: HttpRequest, *, max_bytes: int, idle: IdleLines | None
-) -> Fetched:
-    """Send a request on a line, and read the answer; the line is closed unless `idle` takes it.
-
-    Raises:
-        ConnectError: it could not be made.
-        Dropped: it broke.
-        OutboundError: a header cannot be sent, or the answer is none that we take.
-    """
-    try:
-        fetched = await _exchange(line.connection, target, request, max_bytes, keep=idle is not None)
-        if idle is not None:
-            await idle.keep(target, line)
-            return fetched
-    except httpcore2.ConnectError:
-        await line.aclose()
-        raise
     except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-        await line.aclose()
-        raise Dropped(error, is_answered=request.is_answered) from None
-    except BaseException:
-        await line.aclose()
-        raise
-    await line.aclose()
-    return fetched
+        # The kind alone: the text may repeat what the other side sent.
+        raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
 
 
 async def _exchange(
-    connection: httpcore2.AsyncHTTPConnection, target: Target, request: HttpRequest, max_bytes: int, *, keep: bool
+    target: Target, network: "_Pinned", request: HttpRequest, tls: SSLContext, max_bytes: int
 ) -> Fetched:
     url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity"}
-    closing = {} if keep else {"Connection": "close"}
-    fields = [*always.items(), *closing.items(), *request.headers.items()]
+    connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=network)
+    always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity", "Connection": "close"}
+    fields = [*always.items(), *request.headers.items()]
     watching = {"trace": request.trace}
     async with connection.stream(
         request.method, url, headers=fields, content=request.content, extensions=watching
     ) as response:
-        request.is_answered = True
         answer = httpx2.Headers(response.headers)
         if response.status < 200 or 300 <= response.status < 400:
             raise OutboundError(f"{target} answered with {response.status}, which is not followed")

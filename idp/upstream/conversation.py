@@ -25,7 +25,6 @@ from idp.upstream.documents import DocumentUnavailable
 # For all that happens between coming back from the provider and knowing who it is.
 TIME_LIMIT = timedelta(seconds=10)
 AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-_CODE = "authorization_code"
 _MAX_ERROR_CHARS = 60
 _MAX_EXPIRES_IN = 10**10
 
@@ -130,7 +129,7 @@ class Conversation:
         headers = {"Accept": accept, "Authorization": f"Bearer {access_token}"}
         fetched = await self._get_once(url, headers)
         if fetched is None or fetched.status >= 500:
-            fetched = await self._outbound.send("GET", url, headers, None, reuse=True)
+            fetched = await self._outbound.send("GET", url, headers, None)
         if fetched.status == 200 and fetched.content_type == "application/jwt":
             raise UpstreamRefused(
                 UpstreamFault.INVALID,
@@ -155,7 +154,7 @@ class Conversation:
 
     async def _get_once(self, url: str, headers: Mapping[str, str]) -> Fetched | None:
         try:
-            return await self._outbound.send("GET", url, headers, None, reuse=True)
+            return await self._outbound.send("GET", url, headers, None)
         except Forbidden:
             raise
         except OutboundError:
@@ -170,13 +169,11 @@ class Conversation:
 
         # In our own words, before the HTTP library refuses it in its own.
         read_url(endpoint.url)
-        # On a connection that waited, a request may have to be made twice (RFC 9112 §9.3.1). A code fails then at
-        # worst, and somebody signs in again; a refresh token that comes twice may count as stolen.
         async with AsyncOAuth2Client(
             client_id=endpoint.client_id,
             client_secret=endpoint.secret,
             token_endpoint_auth_method=endpoint.auth_method,
-            transport=GuardedTransport(self._outbound, reuse=grant_type == _CODE),
+            transport=GuardedTransport(self._outbound),
             trust_env=False,
         ) as client:
             client.register_client_auth_method(("client_secret_basic", _basic))

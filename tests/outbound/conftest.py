@@ -108,14 +108,10 @@ class Peer:
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.conversations.append(asyncio.current_task())
         with suppress(ConnectionError, asyncio.IncompleteReadError):
-            # One request after the other, as long as its caller keeps the connection.
-            while True:
-                if self.listens_first:
-                    await self._listen(reader)
-                await self.handler(reader, writer)
-                await writer.drain()
-                if not self.listens_first:
-                    break
+            if self.listens_first:
+                await self._listen(reader)
+            await self.handler(reader, writer)
+            await writer.drain()
         # A server that keeps the connection open, as most do: the client is the one to end it.
         with suppress(ConnectionError):
             await reader.read()

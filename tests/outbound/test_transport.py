@@ -24,11 +24,8 @@ async def on_loopback(host: str, port: int) -> Sequence[str]:
 
 
 @pytest.fixture
-async def transport(authority: Authority, serve: Serve) -> AsyncIterator[GuardedTransport]:
-    # Closed before the servers, which wait for whoever is still there.
-    outbound = Outbound(allow=LOOPBACK, ca_file=authority.ca_file, resolve=on_loopback)
-    yield GuardedTransport(outbound)
-    await outbound.close()
+def transport(authority: Authority) -> GuardedTransport:
+    return GuardedTransport(Outbound(allow=LOOPBACK, ca_file=authority.ca_file, resolve=on_loopback))
 
 
 @pytest.fixture
@@ -196,64 +193,3 @@ async def test_a_slow_body_ends_with_the_time_of_the_guarded_client(serve: Serve
         with pytest.raises(OutboundError, match=r"did not answer within 0\.5 seconds") as caught:
             await client.fetch_token(f"http://rp.example:{peer.port}/token", code="x")
     assert not isinstance(caught.value, Unreachable)
-
-
-# ── Connections that wait ───────────────────────────────────────────────────────────────────────────────────────────
-class Keeping:
-    """A server that leaves connections open, and says how many it was given; `closing` ones it drops without a word."""
-
-    def __init__(self) -> None:
-        self.connections = 0
-        self.requests = 0
-        self.closing = False
-
-    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
-        while head := await reader.readline():
-            while (line := await reader.readline()) not in (b"\r\n", b""):
-                if line.lower().startswith(b"connection: close"):
-                    writer.close()
-            if not head or self.closing:
-                # Only those that waited.
-                self.closing = False
-                break
-            self.requests += 1
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
-            await writer.drain()
-        writer.close()
-
-
-async def test_a_connection_serves_the_next_request_too_rfc9112_s9_3(serve: Serve) -> None:
-    keeping = Keeping()
-    peer = await serve(keeping, tls=None, listens_first=False)
-    outbound = Outbound(allow=LOOPBACK, resolve=on_loopback)
-    for _ in range(3):
-        fetched = await outbound.send("POST", f"http://rp.example:{peer.port}/token", {}, None, reuse=True)
-        assert fetched.body == b"{}"
-    assert (keeping.connections, keeping.requests) == (1, 3)
-    await outbound.close()
-
-
-async def test_one_that_the_other_side_drops_at_that_moment_is_replaced_rfc9112_s9_3_1(serve: Serve) -> None:
-    keeping = Keeping()
-    peer = await serve(keeping, tls=None, listens_first=False)
-    outbound = Outbound(allow=LOOPBACK, resolve=on_loopback)
-    url = f"http://rp.example:{peer.port}/token"
-    await outbound.send("POST", url, {}, None, reuse=True)
-    keeping.closing = True
-    assert (await outbound.send("POST", url, {}, None, reuse=True)).body == b"{}"
-    assert (keeping.connections, keeping.requests) == (2, 2)
-    await outbound.close()
-
-
-async def test_no_more_than_a_few_wait_and_an_answer_that_is_refused_leaves_none(serve: Serve) -> None:
-    keeping = Keeping()
-    peer = await serve(keeping, tls=None, listens_first=False)
-    outbound = Outbound(allow=LOOPBACK, resolve=on_loopback)
-    url = f"http://rp.example:{peer.port}/token"
-    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(12)))
-    await asyncio.gather(*(outbound.send("POST", url, {}, None, reuse=True) for _ in range(12)))
-    assert keeping.connections == 16
-    with pytest.raises(OutboundError):
-        await outbound.send("POST", url, {}, None, reuse=True, max_bytes=1)
-    await outbound.close()
