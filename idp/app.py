@@ -230,7 +230,9 @@ def _services(
         upstream_sign_in=upstream_sign_in,
         one_tap=OneTap(store, opened.providers, upstream_sign_in, opened.keys, clock),
         upstream_visits=visits,
-        linked_accounts=LinkedAccounts(store, opened.keys, opened.providers, opened.outbox, clock, issuer=issuer),
+        linked_accounts=LinkedAccounts(
+            store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
+        ),
         login=Login(store, sessions, opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),

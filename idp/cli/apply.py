@@ -74,5 +74,5 @@ def apply_over(opened: "Opened") -> "Apply":
         issuer=settings.issuer,
         password_min_length=settings.password_min_length,
         entitlements=settings.entitlement_namespace is not None,
-        google=settings.google_client_id is not None,
+        google=None if settings.google_client_id is None else settings.google_issuer,
     )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from idp.domain.lab import LabRole, ManagedBy
+from idp.domain.upstream import LinkedAccount
 
 HOSTED_DOMAIN = "hd"
 LONGEST_VALUE = 200
@@ -66,10 +67,16 @@ class LabRule:
     created_at: datetime
     managed_by: ManagedBy = ManagedBy.ADMIN
 
-    def matches(self, provider: str, claims: Mapping[str, Any]) -> bool:
-        """Whether the rule takes in whom this provider tells these claims of; compared exactly, as they are told."""
-        told = claims.get(self.claim)
-        return provider == self.provider and (told == self.value or (isinstance(told, list) and self.value in told))
+    def matches(self, linked: LinkedAccount, issuers: Mapping[str, str]) -> bool:
+        """Whether the rule takes in whose account this is; its claims are compared exactly, as they were told.
+
+        `issuers` holds the issuer of each provider by its name, as it is now: what another one told, when the name was
+        that one's, says nothing about this one's people.
+        """
+        if linked.provider != self.provider or linked.issuer != issuers.get(self.provider):
+            return False
+        told = linked.claims.get(self.claim)
+        return told == self.value or (isinstance(told, list) and self.value in told)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

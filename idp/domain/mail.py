@@ -16,6 +16,7 @@ class MailPurpose(StrEnum):
     JOIN_REQUEST_DECIDED = "join_request_decided"
     LINKED_ACCOUNT_ADDED = "linked_account_added"
     LINKED_ACCOUNT_REMOVED = "linked_account_removed"
+    EMAIL_CHANGED = "email_changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

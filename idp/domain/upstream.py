@@ -11,7 +11,8 @@ from typing import Any
 class UpstreamIdentity:
     """Whom a provider vouches for: (`issuer`, `sub`) is the person; everything else may change.
 
-    `email` is in lower case, and nobody's until `email_verified`. `claims` are the provider's own, as it told them.
+    `email` is in lower case, and nobody's until `email_verified`; `email_vouched` tells that the provider can know that
+    it is still theirs. `claims` are the provider's own, as it told them.
     `auth_time` is when the person signed in there (OpenID Connect Core §2); None where it does not say. `acr` and
     `amr` are the provider's words, not ours. The last three are what it gave for later, and are secrets.
     """
@@ -20,6 +21,7 @@ class UpstreamIdentity:
     sub: str
     email: str | None = None
     email_verified: bool = False
+    email_vouched: bool = True
     claims: Mapping[str, Any] = field(default_factory=dict)
     auth_time: datetime | None = None
     acr: str | None = None

@@ -14,8 +14,8 @@ from idp.domain.mail import MailPurpose
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-# What others chose to be called, beside which their addresses may stand.
-_NAMES = frozenset({"lab_name", "inviter", "label", "member", "person", "provider"})
+# What others chose to be called, beside which their addresses may stand, or an address alone.
+_NAMES = frozenset({"lab_name", "inviter", "label", "member", "new", "person", "provider"})
 _ADDRESS = re.compile(r"\(?[^\s@/:()]+@[^\s@/:()]+\)?")
 # Where a scheme or a host's name would come apart.
 _SEAM = re.compile(r"(?<=:)(?=//)|(?<=\.)(?=[^\W\d_])")

@@ -43,6 +43,22 @@ class Unreachable(OutboundError):
     """No connection came about, so that nothing of the request was sent: it may be made again, whatever it does."""
 
 
+class Unacceptable(OutboundError):
+    """The other side answered, with what we do not take: too much, a redirect, or a content coding.
+
+    That of one person may be so, and of nobody else; a status of 500 or more is never meant.
+    """
+
+
+class Redirected(Unacceptable):
+    """The other side leads elsewhere, and nobody follows; `location` is where, as it says, "" where it does not."""
+
+    def __init__(self, text: str, location: str) -> None:
+        # Apart from the text: it may hold a secret.
+        super().__init__(text)
+        self.location = location
+
+
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """An answer, whatever its status (3xx never comes this far).
@@ -88,6 +104,7 @@ class Outbound:
         Raises:
             Forbidden: the URL leads where it must not.
             Unreachable: no connection came about.
+            Unacceptable: the answer is too large, a redirect or in a content coding.
             OutboundError: the URL is not valid, or there was no answer within the limits.
         """
         return await self.send("GET", url, {"Accept": accept}, None, max_bytes=max_bytes)
@@ -98,6 +115,7 @@ class Outbound:
         Raises:
             Forbidden: the URL leads where it must not.
             Unreachable: no connection came about.
+            Unacceptable: the answer is too large, a redirect or in a content coding.
             OutboundError: the URL is not valid, or there was no answer within the limits.
         """
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -120,6 +138,7 @@ class Outbound:
         Raises:
             Forbidden: the URL leads where it must not.
             Unreachable: no connection came about; the request may be made again.
+            Unacceptable: the answer is too large, a redirect or in a content coding.
             OutboundError: the URL or a header is not valid, or there was no answer within the limits.
         """
         # Loaded with the first request: a server that never fetches anything does without the HTTP library.

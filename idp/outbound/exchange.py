@@ -18,7 +18,7 @@ import httpcore2
 import httpx2
 
 from idp.outbound.addresses import IPAddress, is_host_name, parse_address
-from idp.outbound.client import Fetched, Forbidden, OutboundError, Unreachable
+from idp.outbound.client import Fetched, Forbidden, OutboundError, Redirected, Unacceptable, Unreachable
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 # More digits count as no answer: an age of centuries.
@@ -112,7 +112,8 @@ async def exchange(
 
     Raises:
         Unreachable: none can be reached, or none that proves its name.
-        OutboundError: a header cannot be sent, or the answer is none that we take.
+        Unacceptable: the answer is too large, a redirect or in a content coding.
+        OutboundError: a header cannot be sent, or the answer is none.
     """
     try:
         async with aclosing(_Pinned(addresses, seconds)) as network:
@@ -136,15 +137,18 @@ async def _exchange(
         request.method, url, headers=fields, content=request.content, extensions=watching
     ) as response:
         answer = httpx2.Headers(response.headers)
+        # A server that fails may do so in any way.
+        refusal = OutboundError if response.status >= 500 else Unacceptable
         if response.status < 200 or 300 <= response.status < 400:
-            raise OutboundError(f"{target} answered with {response.status}, which is not followed")
+            text = f"{target} answered with {response.status}, which is not followed"
+            raise Redirected(text, answer.get("location", ""))
         if answer.get("content-encoding", "identity").lower() != "identity":
-            raise OutboundError(f"{target} answered with a content coding, which was not asked for")
+            raise refusal(f"{target} answered with a content coding, which was not asked for")
         body = bytearray()
         async for chunk in response.aiter_stream():
             body += chunk
             if len(body) > max_bytes:
-                raise OutboundError(f"{target} answered with more than {max_bytes} bytes")
+                raise refusal(f"{target} answered with more than {max_bytes} bytes")
     media_type = answer.get("content-type", "").partition(";")[0].strip().lower()
     max_age = _max_age(answer.get("cache-control", ""))
     return Fetched(response.status, media_type, bytes(body), max_age, _date(answer.get("date", "")))

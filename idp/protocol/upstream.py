@@ -13,6 +13,8 @@ class UpstreamFault(StrEnum):
     DENIED = "denied"
     # The provider refused our request.
     REFUSED = "refused"
+    # It says that it has trouble of its own.
+    TROUBLE = "trouble"
     # It does not answer, too slowly, or with something else than its protocol.
     DOWN = "down"
     # What it answered is not to be believed: signature, issuer, audience, nonce, times.
@@ -26,8 +28,14 @@ class UpstreamFault(StrEnum):
     NO_ACCOUNT = "no_account"
     # The account here may not be used.
     DISABLED = "disabled"
-    # The provider does not say that the person has just signed in there, and there is no other way to prove it here.
+    # The person signed in there too long ago, and has no other way to prove here that it is them.
     NOT_FRESH = "not_fresh"
+    # The same, because the provider never says when they did.
+    NEVER_FRESH = "never_fresh"
+    # Somebody who is to prove an account came back with one that does not sign in to it.
+    OTHER_ACCOUNT = "other_account"
+    # People may not sign in through it any more.
+    NOT_OFFERED = "not_offered"
     # ── Of linking ──────────────────────────────────────────────────────────────────────────────────────────────────
     # It is linked to another account here.
     LINKED_ELSEWHERE = "linked_elsewhere"
@@ -38,10 +46,14 @@ class UpstreamFault(StrEnum):
 
 
 class UpstreamRefused(Exception):
-    """A sign-in through a provider, or a link to one, does not come about; `detail` is for the log only."""
+    """A sign-in through a provider, or a link to one, does not come about; `detail` is for the log only.
 
-    def __init__(self, fault: UpstreamFault, *, provider: str = "", detail: str = "") -> None:
+    `email` is an address that the provider vouches for, where the page may tell it to whose it is.
+    """
+
+    def __init__(self, fault: UpstreamFault, *, provider: str = "", detail: str = "", email: str | None = None) -> None:
         super().__init__(str(fault))
         self.fault = fault
         self.provider = provider
         self.detail = detail
+        self.email = email

@@ -100,11 +100,16 @@ def with_userinfo(identity: UpstreamIdentity, userinfo: Mapping[str, Any], expec
 
 
 def check_address(value: Any) -> str | None:
-    """Return an e-mail address in lower case; None where it is no address."""
-    if not isinstance(value, str) or not value.isprintable():
+    """Return an e-mail address in lower case; None where it is no address, or would be another one then."""
+    if not isinstance(value, str) or not value.isprintable() or lowers_to_ascii(value):
         return None
     address = value.lower()
     return address if len(address) <= _MAX_EMAIL_CHARS and _EMAIL.fullmatch(address) else None
+
+
+def lowers_to_ascii(text: str) -> bool:
+    """Whether something beyond ASCII becomes ASCII in lower case, as KELVIN SIGN does: of another mailbox."""
+    return any(not mark.isascii() and mark.lower()[0].isascii() for mark in text)
 
 
 def _with_claims(identity: UpstreamIdentity, claims: Mapping[str, Any], expected: Expected) -> UpstreamIdentity:

@@ -22,6 +22,7 @@ from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
 from idp.services.lab_members import close_invitations
 from idp.services.lab_rules import settle_rule
+from idp.services.providers import GOOGLE
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
 
@@ -39,7 +40,7 @@ class Applied:
 
 
 class Apply:
-    """Makes what the files say true."""
+    """Makes what the files say true; `google` is the issuer of the provider that the settings name so, if they do."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class Apply:
         issuer: str,
         password_min_length: int,
         entitlements: bool,
-        google: bool = False,
+        google: str | None = None,
     ) -> None:
         self._store = store
         self._keys = keys
@@ -80,10 +81,7 @@ class Apply:
             plan = await self._plan(tx, files, prune=prune)
             for step in plan.steps:
                 await self._write(tx, step, hashes)
-            # Once all rules are as they will be: whom another one takes in stays.
-            for step in plan.steps:
-                if isinstance(step.before, LabRule):
-                    await settle_rule(tx, step.before, actor=ACTOR, now=self._clock())
+            await self._settle(tx, [step.before for step in plan.steps if isinstance(step.before, LabRule)])
         return self._applied(plan)
 
     async def _plan(self, tx: Transaction, files: ApplyFile, *, prune: bool) -> Plan:
@@ -93,7 +91,7 @@ class Apply:
         plan.compare(files, buried, issuer=self._issuer, prune=prune)
         if plan.faults:
             raise ApplyRefused(plan.faults)
-        plan.warnings += advice(files, state, entitlements=self._entitlements, google=self._google)
+        plan.warnings += advice(files, state, entitlements=self._entitlements, google=self._google is not None)
         return plan
 
     async def _hash(self, entries: Sequence[Entry[Any]]) -> dict[str, str | None]:
@@ -137,6 +135,14 @@ class Apply:
             if encoded is not None:
                 await tx.credentials.add(password_credential(step.after, encoded, now=now))
         await tx.audit_events.add(_event(step, now))
+
+    async def _settle(self, tx: Transaction, rules: Sequence[LabRule]) -> None:
+        """Settle rules as they were, once all and their providers are as they will be: whom another takes in stays."""
+        issuers = {provider.name: provider.issuer for provider in await tx.providers.all()}
+        if self._google is not None:
+            issuers[GOOGLE] = self._google
+        for rule in rules:
+            await settle_rule(tx, rule, issuers, actor=ACTOR, now=self._clock())
 
     def _applied(self, plan: Plan) -> Applied:
         new = [step.entry for step in plan.steps if step.entry is not None]

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Val
 from pydantic_core import ErrorDetails
 
 from idp.protocol.redirect_uri import is_safe_uri_text
+from idp.protocol.upstream_id_token import lowers_to_ascii
 
 # The way to a field: names and positions, as in ("redirect_uris", 1).
 Place = tuple[str | int, ...]
@@ -136,6 +137,8 @@ def check_email(text: str) -> str:
     Raises:
         ValueError: it is none.
     """
+    if lowers_to_ascii(text):
+        raise ValueError("it holds a letter that is another one in lower case")
     text = text.lower()
     if len(text) > 254 or _EMAIL.fullmatch(_check_text(text)) is None:
         raise ValueError("it is not an e-mail address")

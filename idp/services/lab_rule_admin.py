@@ -61,7 +61,7 @@ class LabRules:
         Raises:
             NotFound, Forbidden: the actor does not look after such a lab.
         """
-        names = await self._provider_names()
+        names = {provider.name: provider.display_name for provider in await self._providers.all()}
         async with self._store.read() as tx:
             lab = await managed_lab(tx, actor, slug)
             rules = await tx.lab_rules.of_lab(lab.id)
@@ -101,12 +101,12 @@ class LabRules:
             Forbidden: they do not administer the installation, or the lab is archived.
             InputRefused: there is no such provider, or the lab has this rule already.
         """
-        known = await self._provider_names()
+        issuers = await self._providers.issuers()
         async with self._store.read() as tx:
             lab = await managed_lab(tx, actor, slug)
-            await _check_new(tx, actor, lab, given, known)
+            await _check_new(tx, actor, lab, given, issuers)
         rule = given.rule(None, lab, now=self._clock(), created_by=actor.id)
-        met = await self._met(rule)
+        met = await self._met(rule, issuers)
         async with self._store.read() as tx:
             inside = {member.user.id for member in await tx.members.of_users(lab.id, list(met))}
             outside = await tx.lab_departures.of_lab(lab.id) - inside
@@ -116,16 +116,18 @@ class LabRules:
             stays_out=tuple(user for id, user in met.items() if id in outside),
         )
 
-    async def _met(self, rule: LabRule) -> Mapping[str, User]:
+    async def _met(self, rule: LabRule, issuers: Mapping[str, str]) -> Mapping[str, User]:
         """Return whom a rule meets, by their ids, whose accounts are in use."""
         met: dict[str, User] = {}
-        after = ""
+        issuer, after = issuers[rule.provider], ""
         while True:
             # One read for each part: whoever signs in meanwhile does not wait for the whole.
             async with self._store.read() as tx:
-                accounts = await tx.linked_accounts.page_of_provider(rule.provider, after=after, limit=_LOOKED_AT)
+                accounts = await tx.linked_accounts.page_of_provider(
+                    rule.provider, issuer, after=after, limit=_LOOKED_AT
+                )
             for account, user in accounts:
-                if user.active and rule.matches(account.provider, account.claims):
+                if user.active and rule.matches(account, issuers):
                     met[user.id] = user
             if len(accounts) < _LOOKED_AT:
                 return met
@@ -137,11 +139,11 @@ class LabRules:
         Raises:
             NotFound, Forbidden, InputRefused: as for `preview`; the second also where the lab has too many.
         """
-        known = await self._provider_names()
+        issuers = await self._providers.issuers()
         async with self._store.write() as tx:
             now = self._clock()
             lab = await locked_lab(tx, actor, slug, now=now)
-            await _check_new(tx, actor, lab, given, known)
+            await _check_new(tx, actor, lab, given, issuers)
             rule = given.rule(None, lab, now=now, created_by=actor.id)
             await tx.lab_rules.add(rule)
             await _record(tx, AuditAction.LAB_RULE_CREATED, rule, actor.id, now=now)
@@ -159,6 +161,7 @@ class LabRules:
         """
         ended = 0
         while True:
+            issuers = await self._providers.issuers()
             async with self._store.write() as tx:
                 now = self._clock()
                 lab = await locked_lab(tx, actor, slug, now=now)
@@ -166,14 +169,11 @@ class LabRules:
                 rule = await _rule_of(tx, lab, rule_id)
                 others = [each for each in await tx.lab_rules.of_lab(lab.id) if each.id != rule.id]
                 members = await tx.members.given_by(lab.id, rule.id, limit=BATCH)
-                ended += await settle_members(tx, lab, members, others, actor=actor.id, now=now)
+                ended += await settle_members(tx, lab, members, others, issuers, actor=actor.id, now=now)
                 if len(members) < BATCH:
                     await tx.lab_rules.delete(rule.id)
                     await _record(tx, AuditAction.LAB_RULE_DELETED, rule, actor.id, now=now)
                     return ended
-
-    async def _provider_names(self) -> Mapping[str, str]:
-        return {provider.name: provider.display_name for provider in await self._providers.all()}
 
 
 async def _check_new(tx: Transaction, actor: Actor, lab: Lab, given: LabRuleInput, providers: Collection[str]) -> None:

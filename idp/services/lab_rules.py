@@ -1,7 +1,7 @@
 """Rules that make members of a lab by what another provider tells: how they are written, and what follows from them."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Annotated
@@ -119,21 +119,24 @@ class LabRuleInput(Input):
 
 
 # ── What follows from rules ─────────────────────────────────────────────────────────────────────────────────────────
-async def follow_rules(tx: Transaction, user_id: str, linked: LinkedAccount, *, now: datetime) -> None:
+async def follow_rules(
+    tx: Transaction, user_id: str, linked: LinkedAccount, issuers: Mapping[str, str], *, now: datetime
+) -> None:
     """Make, change and end a user's memberships as rules say, once a provider told anew who they are.
 
     What people gave is not touched, and whoever was removed or left is not taken in again. A rule holds if any of the
-    user's linked accounts matches it, by what its provider told last.
+    user's linked accounts matches it, by what its provider told last; here and below `issuers` says which issuer each
+    provider is now (`Providers.issuers`), and what another one told, or a provider that is gone, counts no more.
     """
     rules = await tx.lab_rules.of_provider(linked.provider)
     if rules:
         others = [each for each in await tx.linked_accounts.of_user(user_id) if each.id != linked.id]
         for provider in sorted({each.provider for each in others} - {linked.provider}):
             rules = [*rules, *await tx.lab_rules.of_provider(provider)]
-        await _follow(tx, user_id, [*others, linked], rules, now=now)
+        await _follow(tx, user_id, [*others, linked], rules, issuers, now=now)
 
 
-async def forget_linked(tx: Transaction, linked: LinkedAccount, *, now: datetime) -> None:
+async def forget_linked(tx: Transaction, linked: LinkedAccount, issuers: Mapping[str, str], *, now: datetime) -> None:
     """End what only this account gave its user, who does not sign in with it any more."""
     held = await tx.memberships.of_user(linked.user_id)
     if any(given_by_rule(each.membership.granted_by) for each in held):
@@ -141,10 +144,10 @@ async def forget_linked(tx: Transaction, linked: LinkedAccount, *, now: datetime
         rules: list[LabRule] = []
         for provider in sorted({each.provider for each in others}):
             rules += await tx.lab_rules.of_provider(provider)
-        await _follow(tx, linked.user_id, others, rules, now=now)
+        await _follow(tx, linked.user_id, others, rules, issuers, now=now)
 
 
-async def settle_rule(tx: Transaction, rule: LabRule, *, actor: str, now: datetime) -> int:
+async def settle_rule(tx: Transaction, rule: LabRule, issuers: Mapping[str, str], *, actor: str, now: datetime) -> int:
     """End or change what a rule gave that was deleted, or changed, in this transaction; return how many were ended.
 
     Whom another rule of the lab takes in stays by that one.
@@ -155,17 +158,23 @@ async def settle_rule(tx: Transaction, rule: LabRule, *, actor: str, now: dateti
     rules = await tx.lab_rules.of_lab(lab.id)
     ended, after = 0, ""
     while members := await tx.members.given_by(lab.id, rule.id, after=after, limit=BATCH):
-        ended += await settle_members(tx, lab, members, rules, actor=actor, now=now)
+        ended += await settle_members(tx, lab, members, rules, issuers, actor=actor, now=now)
         after = members[-1].user.id
     return ended
 
 
 async def _follow(
-    tx: Transaction, user_id: str, accounts: Sequence[LinkedAccount], rules: Iterable[LabRule], *, now: datetime
+    tx: Transaction,
+    user_id: str,
+    accounts: Sequence[LinkedAccount],
+    rules: Iterable[LabRule],
+    issuers: Mapping[str, str],
+    *,
+    now: datetime,
 ) -> None:
     held = {each.lab.id: each.membership for each in await tx.memberships.of_user(user_id)}
     met: dict[str, list[LabRule]] = {}
-    for rule in _matching(rules, accounts):
+    for rule in _matching(rules, accounts, issuers):
         met.setdefault(rule.lab_id, []).append(rule)
     given = {lab_id for lab_id, membership in held.items() if given_by_rule(membership.granted_by)}
     # In one order, so that no two who sign in wait for each other.
@@ -177,12 +186,19 @@ async def _follow(
         if lab is None:
             continue
         # Nobody changes them any more: neither another sign-in of the same person, nor whoever deletes a rule.
-        valid = _matching(await tx.lab_rules.of_lab(lab_id), accounts)
+        valid = _matching(await tx.lab_rules.of_lab(lab_id), accounts, issuers)
         await _settle(tx, lab, user_id, await tx.memberships.find(lab_id, user_id), valid, now=now)
 
 
 async def settle_members(
-    tx: Transaction, lab: Lab, members: Sequence[LabMember], rules: Sequence[LabRule], *, actor: str, now: datetime
+    tx: Transaction,
+    lab: Lab,
+    members: Sequence[LabMember],
+    rules: Sequence[LabRule],
+    issuers: Mapping[str, str],
+    *,
+    actor: str,
+    now: datetime,
 ) -> int:
     """Give members what rules give that are left, or end what rules gave; return how many memberships were ended.
 
@@ -191,7 +207,7 @@ async def settle_members(
     ended = 0
     for member in members:
         accounts = await tx.linked_accounts.of_user(member.user.id) if rules else ()
-        valid = _matching(rules, accounts)
+        valid = _matching(rules, accounts, issuers)
         ended += not valid
         await _settle(tx, lab, member.user.id, member.membership, valid, actor=actor, now=now)
     return ended
@@ -252,5 +268,5 @@ def _giver(membership: Membership | None) -> str | None:
     return None if membership is None else membership.granted_by
 
 
-def _matching(rules: Iterable[LabRule], accounts: Sequence[LinkedAccount]) -> list[LabRule]:
-    return [rule for rule in rules if any(rule.matches(each.provider, each.claims) for each in accounts)]
+def _matching(rules: Iterable[LabRule], accounts: Sequence[LinkedAccount], issuers: Mapping[str, str]) -> list[LabRule]:
+    return [rule for rule in rules if any(rule.matches(each, issuers) for each in accounts)]

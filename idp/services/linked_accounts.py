@@ -20,7 +20,7 @@ from idp.services.installation import DataKeys
 from idp.services.lab_rules import follow_rules, forget_linked
 from idp.services.mail import Outbox
 from idp.services.providers import Providers
-from idp.services.sessions import SignedIn
+from idp.services.sessions import Sessions, SignedIn
 from idp.services.upstream_arrival import add_link, check_linkable, described, link_of
 from idp.services.upstream_tokens import kept_token
 from idp.services.upstream_visits import Purpose, Returned, VisitGone
@@ -48,11 +48,20 @@ class LinkedAccounts:
     """Connects accounts with others at providers."""
 
     def __init__(
-        self, store: Store, keys: DataKeys, providers: Providers, outbox: Outbox, clock: Clock, *, issuer: str
+        self,
+        store: Store,
+        keys: DataKeys,
+        providers: Providers,
+        sessions: Sessions,
+        outbox: Outbox,
+        clock: Clock,
+        *,
+        issuer: str,
     ) -> None:
         self._store = store
         self._keys = keys
         self._providers = providers
+        self._sessions = sessions
         self._outbox = outbox
         self._clock = clock
         self._issuer = issuer
@@ -104,7 +113,7 @@ class LinkedAccounts:
         """
         if not self.is_recent(signed_in.session):
             raise NotRecent
-        now = self._clock()
+        now, issuers = self._clock(), await self._providers.issuers()
         try:
             async with self._store.write() as tx:
                 user = await tx.users.lock(signed_in.user.id)
@@ -121,7 +130,7 @@ class LinkedAccounts:
                     linked = link_of(provider, returned.identity, user.id, now=now)
                     linked = kept_token(self._keys, provider, linked, returned.identity)
                     await add_link(tx, linked, actor=user.id, now=now)
-                    await follow_rules(tx, user.id, linked, now=now)
+                    await follow_rules(tx, user.id, linked, issuers, now=now)
                     await self._tell(tx, MailPurpose.LINKED_ACCOUNT_ADDED, user, linked, provider.display_name)
                 if returned.onward.handle is not None:
                     # They signed in for the sake of this request.
@@ -130,8 +139,13 @@ class LinkedAccounts:
             raise UpstreamRefused(UpstreamFault.LINKED_ELSEWHERE) from None
         self._outbox.wake()
 
+    async def leave_unlinked(self, handle: str) -> None:
+        """Use the page up: whoever sits at this browser next is not asked again."""
+        async with self._store.write() as tx:
+            await tx.upstream_visits.use(hash_token(handle), now=self._clock())
+
     async def unlink(self, signed_in: SignedIn, link_id: str) -> LinkedAccount | None:
-        """Take a link away and return it; None when there was none.
+        """Take a link away and return it, and sign the person out elsewhere; None when there was none.
 
         Raises:
             NotRecent: see `link`.
@@ -139,7 +153,7 @@ class LinkedAccounts:
         """
         if not self.is_recent(signed_in.session):
             raise NotRecent
-        now = self._clock()
+        now, issuers = self._clock(), await self._providers.issuers()
         usable = {provider.issuer: provider for provider in await self._providers.shown()}
         async with self._store.write() as tx:
             # One at a time, so that two do not take away each other's last way in.
@@ -151,7 +165,7 @@ class LinkedAccounts:
             if not await _has_password(tx, user) and not _others(held, linked, usable):
                 raise UpstreamRefused(UpstreamFault.LAST_WAY_IN)
             await tx.linked_accounts.delete(linked.id)
-            await forget_linked(tx, linked, now=now)
+            await forget_linked(tx, linked, issuers, now=now)
             event = audit_event(
                 AuditAction.LINKED_ACCOUNT_REMOVED, actor=user.id, target=user.id, now=now, **described(linked)
             )
@@ -160,6 +174,8 @@ class LinkedAccounts:
             name = linked.provider if provider is None else provider.display_name
             await self._tell(tx, MailPurpose.LINKED_ACCOUNT_REMOVED, user, linked, name)
         self._outbox.wake()
+        # Whoever came in by it must not stay in without it.
+        await self._sessions.end_others(signed_in, now=now)
         return linked
 
     async def is_taken(self, returned: Returned) -> bool:
@@ -177,6 +193,14 @@ class LinkedAccounts:
         Raises:
             VisitGone: it was answered before, or is about somebody else's account.
         """
+        try:
+            await self._settle(handle, returned, signed_in, use=use)
+        except Conflict:
+            # Somebody else took the address at this moment.
+            await self._settle(handle, returned, signed_in, use=False)
+        self._outbox.wake()
+
+    async def _settle(self, handle: str, returned: Returned, signed_in: SignedIn, *, use: bool) -> None:
         now, email = self._clock(), returned.identity.proven_email
         async with self._store.write() as tx:
             user = await tx.users.lock(signed_in.user.id)
@@ -193,6 +217,10 @@ class LinkedAccounts:
                 await save_user(tx, changed, before=user)
                 event = audit_event(AuditAction.USER_UPDATED, actor=user.id, target=user.id, now=now, fields=["email"])
                 await tx.audit_events.add(event)
+                if user.email is not None:
+                    context = {"new": email, "at": now, "url": f"{self._issuer}/account/linked"}
+                    purpose = MailPurpose.EMAIL_CHANGED
+                    await self._outbox.put(tx, to=user.email, purpose=purpose, context=context, now=now)
 
     async def _tell(
         self, tx: Transaction, purpose: MailPurpose, user: User, linked: LinkedAccount, provider: str

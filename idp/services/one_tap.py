@@ -73,7 +73,6 @@ class OneTap:
         credential: str,
         onward: Onward,
         *,
-        again: bool,
         browser: str,
         accounts: Accounts,
         user_agent: str | None,
@@ -86,7 +85,7 @@ class OneTap:
         """
         identify = partial(self._identify, provider, credential, browser)
         return await self._sign_in.receive_token(
-            provider, identify, onward, again=again, browser=browser, accounts=accounts, user_agent=user_agent
+            provider, identify, onward, browser=browser, accounts=accounts, user_agent=user_agent
         )
 
     async def _identify(self, provider: Provider, credential: str, browser: str) -> UpstreamIdentity:

@@ -1,6 +1,6 @@
 """The providers through which people sign in here: Google from the settings, others from the store."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -115,6 +115,10 @@ class Providers:
     async def shown(self) -> tuple[Provider, ...]:
         """Return those through which people may sign in."""
         return tuple(provider for provider in await self.all() if provider.active)
+
+    async def issuers(self) -> Mapping[str, str]:
+        """Return the issuer of every provider by the provider's name, in use or not."""
+        return {provider.name: provider.issuer for provider in await self.all()}
 
     async def has_rules(self, provider: Provider) -> bool:
         """Whether a lab has a rule about what the provider tells, as far as is known for five seconds at most."""

@@ -216,6 +216,14 @@ class Sessions:
         self._on_end()
         return clients
 
+    async def end_others(self, signed_in: SignedIn, *, now: datetime) -> None:
+        """End whatever other sessions a person has, in this browser and elsewhere."""
+        async with self._store.read() as tx:
+            held = await tx.sessions.of_user(signed_in.user.id)
+        for session in held:
+            if session.id != signed_in.session.id:
+                await self.end(session, now=now)
+
     async def _find(self, cookie: str | None) -> SignedIn | None:
         if not cookie:
             return None

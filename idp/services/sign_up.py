@@ -6,12 +6,13 @@ from datetime import datetime
 from typing import Any
 
 from idp.crypto.opaque import hash_token, mint_id
-from idp.domain.invitation import InvitationStatus
+from idp.domain.invitation import Invitation, InvitationStatus
 from idp.domain.provider import Provider
 from idp.domain.sign_up import SignUpPolicy, may_sign_up
 from idp.domain.upstream import UpstreamIdentity
 from idp.domain.user import PROFILE_CLAIMS, User
 from idp.services.accounts import AccountRefused, UserInput
+from idp.store.errors import Conflict
 from idp.store.store import Transaction
 
 _INVITATION = "/invitations/"
@@ -24,27 +25,49 @@ class SignUp:
     policy: SignUpPolicy
     domains: tuple[str, ...] = ()
 
-    async def allows(self, tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> bool:
+    async def allows(
+        self, tx: Transaction, identity: UpstreamIdentity, email: str, next_path: str | None, *, now: datetime
+    ) -> bool:
         """Whether somebody with this verified address may; `next_path` may be the invitation that they follow."""
-        invited = self.policy is not SignUpPolicy.CLOSED and await _is_invited(tx, email, next_path, now=now)
+        if self.policy is SignUpPolicy.CLOSED:
+            return False
+        if await _link_of(tx, next_path, now=now) is not None:
+            return True
+        if not identity.email_vouched:
+            # It was theirs once: that opens neither their former organisation's door nor somebody else's mail.
+            return self.policy is SignUpPolicy.OPEN
+        invited = bool(await tx.invitations.open_for(email, now=now))
         return may_sign_up(self.policy, email, domains=self.domains, invited=invited)
 
 
-async def _is_invited(tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> bool:
-    if await tx.invitations.open_for(email, now=now):
-        return True
+async def close_link(tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> None:
+    """Let the link by which somebody made an account be theirs from now on: it makes no second one.
+
+    Raises:
+        Conflict: somebody else was first with it.
+    """
+    found = await _link_of(tx, next_path, now=now)
+    if found is not None:
+        invitation = await tx.invitations.lock(found.id)
+        if invitation.email is not None or invitation.status(now=now) is not InvitationStatus.OPEN:
+            raise Conflict("somebody else was first with the same link")
+        await tx.invitations.save(replace(invitation, email=email))
+
+
+async def _link_of(tx: Transaction, next_path: str | None, *, now: datetime) -> Invitation | None:
+    """Return the invitation that a link leads to, if it is for whoever gets it; one that was mailed opens nothing."""
     if next_path is None or not next_path.startswith(_INVITATION):
-        return False
-    # A link for whoever gets it; one that was mailed to somebody else opens nothing.
+        return None
     invitation = await tx.invitations.find_by_hash(hash_token(next_path.removeprefix(_INVITATION)))
     if invitation is None or invitation.email is not None:
-        return False
-    return invitation.status(now=now) is InvitationStatus.OPEN
+        return None
+    return invitation if invitation.status(now=now) is InvitationStatus.OPEN else None
 
 
 def new_user(provider: Provider, identity: UpstreamIdentity, email: str, *, now: datetime) -> User:
-    """Return the account of somebody who comes for the first time; their address is verified."""
-    blank = User(id=mint_id("u"), email=email, email_verified=True, created_at=now, updated_at=now)
+    """Return the account of somebody who comes for the first time; their address counts as far as is known of it."""
+    vouched = identity.email_vouched
+    blank = User(id=mint_id("u"), email=email, email_verified=vouched, created_at=now, updated_at=now)
     return with_profile(blank, provider, identity, now=now)
 
 

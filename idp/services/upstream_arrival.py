@@ -9,22 +9,24 @@ from idp.crypto.envelope import seal
 from idp.crypto.opaque import hash_token, mint_id
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
+from idp.domain.credential import CredentialKind
 from idp.domain.lab_rule import kept_claims
 from idp.domain.provider import Provider
 from idp.domain.session import Session
 from idp.domain.upstream import LinkedAccount, UpstreamIdentity, UpstreamSession
 from idp.domain.user import User
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
-from idp.services.accounts import add_user, save_user
+from idp.services.accounts import AccountRefused, add_user, save_user
 from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
 from idp.services.lab_rules import follow_rules
 from idp.services.login import ACR_PASSWORD
 from idp.services.providers import Providers
 from idp.services.sessions import Accounts, NewSession, Sessions
-from idp.services.sign_up import SignUp, new_user, with_profile
+from idp.services.sign_up import SignUp, close_link, new_user, with_profile
 from idp.services.upstream_tokens import kept_token
 from idp.services.upstream_visits import Onward
+from idp.store.columns import storable
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
 
@@ -47,6 +49,16 @@ class Arrived:
     user_id: str | None = None
     recreated: bool = False
     email_changed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Whose account it would be: a known person has a `label`; of others `user_id` is whose address they have."""
+
+    user_id: str | None = None
+    label: str | None = None
+    has_password: bool = False
+    recreated: bool = False
 
 
 class UpstreamArrival:
@@ -78,9 +90,25 @@ class UpstreamArrival:
         """
         try:
             return await self._sign_in(provider, identity, onward, accounts, user_agent)
-        except Conflict:
+        except (AccountRefused, Conflict):
             # Somebody was as fast with the same pair or address: now they are known.
             return await self._sign_in(provider, identity, onward, accounts, user_agent)
+
+    async def find(self, provider: Provider, identity: UpstreamIdentity, onward: Onward) -> Known:
+        """Return whose account it would be, without signing anybody in.
+
+        Raises:
+            UpstreamRefused: see `sign_in`.
+        """
+        async with self._store.read() as tx:
+            found = await tx.linked_accounts.find_by_key(*identity.key)
+            if found is None:
+                user = await self._whose(tx, identity, onward.next_path, now=self._clock())
+                if user is None:
+                    return Known()
+                return Known(user_id=user.id, recreated=await _recreated(tx, user, identity))
+            has_password = await tx.credentials.find_of(found[1].id, CredentialKind.PASSWORD) is not None
+        return Known(user_id=found[1].id, label=found[1].label, has_password=has_password)
 
     async def _sign_in(
         self,
@@ -91,6 +119,7 @@ class UpstreamArrival:
         user_agent: str | None,
     ) -> Arrived:
         now, has_rules = self._clock(), await self._providers.has_rules(provider)
+        issuers = await self._providers.issuers()
         async with self._store.write() as tx:
             # As they are now: the user may be being disabled, and a refresh token be replaced, at this moment.
             found = await tx.linked_accounts.find_by_key(*identity.key, lock=True)
@@ -107,12 +136,14 @@ class UpstreamArrival:
                     raise UpstreamRefused(UpstreamFault.DISABLED, detail=f"account {user.id}")
                 email_changed = _email_changed(before, user, identity)
                 linked = told_again(before, identity, now=now, keep_email=email_changed)
+                # It may have been set up anew under another name.
+                linked = replace(linked, provider=provider.name)
                 linked = kept_token(self._keys, provider, linked, identity)
                 if linked != before:
                     await tx.linked_accounts.save(linked)
                 user = await _refreshed(tx, provider, identity, user, now=now)
             if has_rules:
-                await follow_rules(tx, user.id, linked, now=now)
+                await follow_rules(tx, user.id, linked, issuers, now=now)
             cookie, session = self._sessions.start(
                 user,
                 acr=provider.acr.get(identity.acr or "", ACR_UPSTREAM),
@@ -140,22 +171,38 @@ class UpstreamArrival:
         Raises:
             UpstreamRefused: neither.
         """
-        email = identity.proven_email
-        if email is None:
-            if identity.email is not None:
-                raise UpstreamRefused(UpstreamFault.UNVERIFIED_EMAIL)
+        if identity.email is None:
             # Without an address there is no account to make, but perhaps one to prove.
             return Arrived()
+        present = await self._whose(tx, identity, next_path, now=now)
+        if present is not None:
+            if await tx.linked_accounts.find_by_key(*identity.key) is not None:
+                raise Conflict("another tab of theirs made it between two statements of this one")
+            return Arrived(user_id=present.id, recreated=await _recreated(tx, present, identity))
+        user = new_user(provider, identity, identity.email, now=now)
+        await add_user(tx, user, None, actor=f"provider:{provider.name}", now=now)
+        await close_link(tx, identity.email, next_path, now=now)
+        return user
+
+    async def _whose(
+        self, tx: Transaction, identity: UpstreamIdentity, next_path: str | None, *, now: datetime
+    ) -> User | None:
+        """Return whose address an unknown person has; None where it is nobody's, and they may make an account.
+
+        Raises:
+            UpstreamRefused: UNVERIFIED_EMAIL, DISABLED, UNVERIFIED_ACCOUNT or NO_ACCOUNT.
+        """
+        email = identity.proven_email
+        if email is None:
+            if identity.email is None:
+                return None
+            raise UpstreamRefused(UpstreamFault.UNVERIFIED_EMAIL)
         present = await tx.users.find_by_identifier(email)
-        if present is None:
-            if not await self._sign_up.allows(tx, email, next_path, now=now):
-                raise UpstreamRefused(UpstreamFault.NO_ACCOUNT)
-            user = new_user(provider, identity, email, now=now)
-            await add_user(tx, user, None, actor=f"provider:{provider.name}", now=now)
-            return user
-        check_linkable(present)
-        held = await tx.linked_accounts.of_user(present.id)
-        return Arrived(user_id=present.id, recreated=any(each.issuer == identity.issuer for each in held))
+        if present is not None:
+            check_linkable(present)
+        elif not await self._sign_up.allows(tx, identity, email, next_path, now=now):
+            raise UpstreamRefused(UpstreamFault.NO_ACCOUNT, email=email)
+        return present
 
     async def _remember(
         self, tx: Transaction, provider: Provider, identity: UpstreamIdentity, session: Session, *, now: datetime
@@ -169,6 +216,11 @@ class UpstreamArrival:
             await tx.upstream_sessions.add(
                 UpstreamSession(session_id=session.id, provider=provider.name, sealed_id_token=sealed, created_at=now)
             )
+
+
+async def _recreated(tx: Transaction, user: User, identity: UpstreamIdentity) -> bool:
+    """Whether another account of the same provider is linked with the user's already."""
+    return any(each.issuer == identity.issuer for each in await tx.linked_accounts.of_user(user.id))
 
 
 def check_linkable(user: User) -> None:
@@ -203,10 +255,12 @@ def told_again(
     """Return a link with what the provider tells now; when it was used is told to the hour."""
     used = linked.last_used_at
     name = identity.claims.get("name")
+    told = isinstance(name, str) and storable(name) and bool(name.strip())
     return replace(
         linked,
-        email=linked.email if keep_email else identity.email,
-        name=name[:_MAX_NAME_CHARS] if isinstance(name, str) else None,
+        # What was verified once is not forgotten for what is not.
+        email=linked.email if keep_email else identity.proven_email or linked.email or identity.email,
+        name=str(name)[:_MAX_NAME_CHARS] if told else None,
         claims=kept_claims(identity.claims),
         last_used_at=used if used is not None and now - used < _TOUCH_AFTER else now,
     )

@@ -12,7 +12,6 @@ from enum import StrEnum
 from idp.crypto.opaque import mint_token
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
-from idp.domain.credential import CredentialKind
 from idp.domain.provider import Provider
 from idp.domain.upstream import UpstreamIdentity
 from idp.observe.logs import get_logger
@@ -36,6 +35,8 @@ from idp.upstream.connector import Departure
 
 LIMIT = "upstream"
 METHOD = "upstream"
+# So that nobody links whichever account was left open there.
+_CHOOSE = ("select_account",)
 # Where it only matters that the time is told.
 _ANY_AGE = timedelta(days=3650)
 _log = get_logger(__name__)
@@ -65,15 +66,27 @@ class Arrival:
     label: str | None = None
 
 
-class ArrivalRefused(Exception):
-    """Whoever came back is not signed in; `onward` is where they wanted to go, `detail` for those who may know."""
+class UnprovenLogin(LoginRequired):
+    """Nobody can say when the user signed in, which the request demands (OpenID Connect Core §3.1.2.1)."""
 
-    def __init__(self, fault: UpstreamFault, provider: Provider, onward: Onward, *, detail: str = "") -> None:
+    default_description = "The provider through which the user signs in does not say that they have just done so."
+
+
+class ArrivalRefused(Exception):
+    """Whoever came back is not signed in; `onward` is where they wanted to go, `detail` for those who may know.
+
+    `email` is the address that the provider vouches for, which is the person's own to see.
+    """
+
+    def __init__(
+        self, fault: UpstreamFault, provider: Provider, onward: Onward, *, detail: str = "", email: str | None = None
+    ) -> None:
         super().__init__(str(fault))
         self.fault = fault
         self.provider = provider
         self.onward = onward
         self.detail = detail
+        self.email = email
 
 
 class UpstreamSignIn:
@@ -105,14 +118,14 @@ class UpstreamSignIn:
         onward: Onward,
         *,
         browser: str,
-        again: bool = False,
-        linking: SignedIn | None = None,
+        active: SignedIn | None = None,
+        linking: bool = False,
         login_hint: str | None = None,
     ) -> str:
         """Return where the browser goes, which `browser` names by the hash of its cookie.
 
-        What the authorization request demands of its sign-in is demanded there; so is, with `again`, a new one.
-        `linking` is the account that is to be connected with one there.
+        What the authorization request demands of its sign-in is demanded there; a proof of an account is a new one.
+        With `linking`, the `active` account is to be connected with one there.
 
         Raises:
             ArrivalRefused: the provider cannot be reached (DOWN).
@@ -121,19 +134,23 @@ class UpstreamSignIn:
         """
         await self._rate_limits.hit(LIMIT, caller_address.get())
         request = None if onward.handle is None else (await self._authorization.pending(onward.handle)).request
-        demand = _demand(request, again=again)
-        departure = _departure(provider, self._providers.redirect_uri(provider), request, demand, login_hint)
+        demand = _demand(request, onward)
+        departure = _departure(
+            provider, self._providers.redirect_uri(provider), request, demand, login_hint, linking=linking
+        )
         try:
             url = await self._providers.connector(provider).authorization_url(departure)
         except UpstreamRefused as refused:
             await self._record(provider, refused)
-            raise ArrivalRefused(refused.fault, provider, onward, detail=refused.detail) from refused
+            raise ArrivalRefused(
+                refused.fault, provider, onward, detail=refused.detail, email=refused.email
+            ) from refused
         left = Left(
-            purpose=Purpose.SIGN_IN if linking is None else Purpose.LINK,
+            purpose=Purpose.LINK if linking else Purpose.SIGN_IN,
             departure=departure,
             onward=onward,
             left_at=self._clock(),
-            session_id=None if linking is None else linking.session.id,
+            session_id=active.session.id if active is not None and (linking or onward.again) else None,
         )
         await self._visits.leave(provider, left, browser=browser)
         return url
@@ -151,11 +168,14 @@ class UpstreamSignIn:
 
         Raises:
             ArrivalRefused: nobody is signed in by it, and no account was made or linked.
+            TooManyRequests: the caller's network brought too many answers that are nobody's.
             Refused: the authorization request cannot be answered; by redirect.
         """
         try:
             left = await self._visits.take_back(provider, answer.get("state", ""), browser=browser or "")
         except VisitGone:
+            # Anybody can send browsers here, and each time leaves a row.
+            await self._rate_limits.hit(LIMIT, caller_address.get())
             await self._record(provider, UpstreamRefused(UpstreamFault.LOST))
             raise ArrivalRefused(UpstreamFault.LOST, provider, Onward()) from None
         try:
@@ -166,7 +186,9 @@ class UpstreamSignIn:
             )
         except UpstreamRefused as refused:
             await self._record(provider, refused)
-            raise ArrivalRefused(refused.fault, provider, left.onward, detail=refused.detail) from refused
+            raise ArrivalRefused(
+                refused.fault, provider, left.onward, detail=refused.detail, email=refused.email
+            ) from refused
 
     async def receive_token(
         self,
@@ -174,7 +196,6 @@ class UpstreamSignIn:
         identify: Callable[[], Awaitable[UpstreamIdentity]],
         onward: Onward,
         *,
-        again: bool,
         browser: str,
         accounts: Accounts,
         user_agent: str | None,
@@ -189,16 +210,25 @@ class UpstreamSignIn:
         """
         await self._rate_limits.hit(LIMIT, caller_address.get())
         request = None if onward.handle is None else (await self._authorization.pending(onward.handle)).request
-        demand = _demand(request, again=again)
+        demand = _demand(request, onward)
         departure = _departure(provider, self._providers.redirect_uri(provider), request, demand, None)
-        left = Left(purpose=Purpose.SIGN_IN, departure=departure, onward=onward, left_at=self._clock())
+        session_id = accounts.active.session.id if onward.again and accounts.active is not None else None
+        left = Left(
+            purpose=Purpose.SIGN_IN,
+            departure=departure,
+            onward=onward,
+            left_at=self._clock(),
+            session_id=session_id,
+        )
         try:
             return await self.receive(
                 provider, await identify(), left, browser=browser, accounts=accounts, user_agent=user_agent
             )
         except UpstreamRefused as refused:
             await self._record(provider, refused)
-            raise ArrivalRefused(refused.fault, provider, onward, detail=refused.detail) from refused
+            raise ArrivalRefused(
+                refused.fault, provider, onward, detail=refused.detail, email=refused.email
+            ) from refused
 
     async def receive(
         self,
@@ -226,9 +256,11 @@ class UpstreamSignIn:
                 # Signed out, or somebody else has signed in meanwhile.
                 raise UpstreamRefused(UpstreamFault.LOST, detail="the session that was to be linked has ended")
             return await self._ask(provider, replace(returned, user_id=account.user.id), Then.LINK, browser=browser)
+        if left.onward.proves:
+            await self._check_proves(identity, left, accounts)
         demand = _demanded(left.departure)
         if demand is not None and not demand.met(identity.auth_time, since=left.left_at, now=now):
-            return await self._prove_here(provider, identity, left)
+            return await self._prove_here(provider, returned, left, browser=browser)
         arrived = await self._arrival.sign_in(provider, identity, left.onward, accounts=accounts, user_agent=user_agent)
         if arrived.new is None:
             returned = replace(
@@ -245,23 +277,40 @@ class UpstreamSignIn:
         handle = await self._visits.hold(returned, browser=browser)
         return Arrival(provider=provider, onward=returned.onward, then=then, handle=handle)
 
-    async def _prove_here(self, provider: Provider, identity: UpstreamIdentity, left: Left) -> Arrival:
+    async def _check_proves(self, identity: UpstreamIdentity, left: Left, accounts: Accounts) -> None:
+        """Check that whoever came back has an account here, and the one that is to be proven.
+
+        Raises:
+            UpstreamRefused: OTHER_ACCOUNT: nobody who proves an account gets another one by the way.
+        """
+        async with self._store.read() as tx:
+            found = await tx.linked_accounts.find_by_key(*identity.key)
+        meant = None if left.session_id is None else accounts.find(left.session_id)
+        if found is None or (left.session_id is not None and (meant is None or meant.user.id != found[1].id)):
+            raise UpstreamRefused(UpstreamFault.OTHER_ACCOUNT, detail="it does not sign in to the account to be proven")
+
+    async def _prove_here(self, provider: Provider, returned: Returned, left: Left, *, browser: str) -> Arrival:
         """Let somebody prove by a password that they are there, whom the provider does not say to have asked.
 
         Raises:
-            UpstreamRefused: NOT_FRESH: they have none.
-            Refused: the same, within an authorization request (OpenID Connect Core §3.1.2.6).
+            UpstreamRefused: NOT_FRESH, NEVER_FRESH: they have none; or whatever keeps them from having an account.
+            Refused: the first two, within an authorization request (OpenID Connect Core §3.1.2.6).
         """
-        refused = UpstreamRefused(UpstreamFault.NOT_FRESH, detail="no auth_time, or one before it was asked for")
-        async with self._store.read() as tx:
-            found = await tx.linked_accounts.find_by_key(*identity.key)
-            if found is not None and await tx.credentials.find_of(found[1].id, CredentialKind.PASSWORD) is not None:
-                return Arrival(provider=provider, onward=left.onward, then=Then.PASSWORD, label=found[1].label)
+        identity = returned.identity
+        known = await self._arrival.find(provider, identity, left.onward)
+        if known.label is not None and known.has_password:
+            return Arrival(provider=provider, onward=left.onward, then=Then.PASSWORD, label=known.label)
+        if known.user_id is not None and known.label is None:
+            # Their account here is to be proven and linked, and that is proof enough.
+            asked = replace(returned, user_id=known.user_id, by_address=True, recreated=known.recreated)
+            return await self._ask(provider, asked, Then.LINK, browser=browser)
+        fault = UpstreamFault.NEVER_FRESH if identity.auth_time is None else UpstreamFault.NOT_FRESH
+        refused = UpstreamRefused(fault, detail="no auth_time, or one before it was asked for")
         if left.onward.handle is None:
             raise refused
         await self._record(provider, refused)
         request = (await self._authorization.pending(left.onward.handle)).request
-        raise Refused(request.reply, LoginRequired(detail=f"{provider.name} does not say when the user signed in"))
+        raise Refused(request.reply, UnprovenLogin(detail=f"{provider.name} does not say when the user signed in"))
 
     async def _record(self, provider: Provider, refused: UpstreamRefused) -> None:
         _log.info("upstream.refused", provider=provider.name, fault=str(refused.fault), detail=refused.detail)
@@ -278,8 +327,10 @@ class UpstreamSignIn:
         self._metrics.login(METHOD, "failed")
 
 
-def _demand(request: AuthorizationRequest | None, *, again: bool) -> Freshness | None:
-    return Freshness(anew=True) if again else None if request is None else demanded_freshness(request)
+def _demand(request: AuthorizationRequest | None, onward: Onward) -> Freshness | None:
+    if onward.proves:
+        return Freshness(anew=True)
+    return None if request is None else demanded_freshness(request)
 
 
 def _demanded(departure: Departure) -> Freshness | None:
@@ -295,8 +346,10 @@ def _departure(
     request: AuthorizationRequest | None,
     demand: Freshness | None,
     login_hint: str | None,
+    *,
+    linking: bool = False,
 ) -> Departure:
-    prompt: tuple[str, ...] = ()
+    prompt: tuple[str, ...] = _CHOOSE if linking else ()
     acr_values: tuple[str, ...] = ()
     max_age = None
     if demand is not None:
@@ -305,7 +358,7 @@ def _departure(
         prompt, max_age = ("login",) if demand.anew else (), int(age.total_seconds())
     if request is not None:
         if not prompt and "select_account" in request.prompt:
-            prompt = ("select_account",)
+            prompt = _CHOOSE
         wanted = request.claims.essential_acr
         acr_values = tuple(theirs for theirs, ours in provider.acr.items() if ours in wanted)
         login_hint = login_hint or request.login_hint

@@ -48,7 +48,7 @@ class OtherApiScope(InvalidScope):
 
 
 class ProviderGivesNone(TemporarilyUnavailable):
-    """The provider is down, or refuses us."""
+    """The provider is down, refuses us, or gives more than may be released."""
 
     default_description = "The provider gives no token now: try again in a while."
 
@@ -94,7 +94,7 @@ class UpstreamTokens:
         Raises:
             InvalidGrant: the user has not connected it, or it was taken back there; then what was kept is forgotten.
             InvalidScope: the scope is not what the user connected.
-            TemporarilyUnavailable: the provider is down, or refuses us.
+            TemporarilyUnavailable: the provider is down, refuses us, or gives a token for more than was connected.
         """
         call = asyncio.create_task(self._in_turn(provider, user_id, client_id, scope, now))
         self._calls.add(call)
@@ -117,7 +117,8 @@ class UpstreamTokens:
                 if scope and set(scope) != set(linked.api_scope.split()):
                     raise OtherApiScope
                 try:
-                    token = await self._providers.connector(provider).api_token(self._open(linked))
+                    connector = self._providers.connector(provider)
+                    token = await connector.api_token(self._open(linked), scope=linked.api_scope)
                 except UpstreamRefused as refused:
                     _log.info("upstream.token_refused", provider=provider.name, link=linked.id, detail=refused.detail)
                     if refused.fault is not UpstreamFault.DENIED:
@@ -150,13 +151,15 @@ class UpstreamTokens:
         return max(usable, key=lambda linked: linked.last_used_at or linked.created_at)
 
     async def _keep(self, linked: LinkedAccount, token: ApiToken, client_id: str, now: datetime) -> None:
-        """Save the successor, if there is one, and record that the token is released.
+        """Save the successor, if there is one, and record that the token is released, if it may be.
 
         What somebody else saved meanwhile is newer and stays; that it was only forgotten was an error then.
 
         Raises:
             InvalidGrant: the user took the link away meanwhile, or is disabled.
+            TemporarilyUnavailable: the token is for more than the user connected; its successor counts all the same.
         """
+        is_wider = not set((token.scope or "").split()).issubset(linked.api_scope.split())
         async with self._store.write() as tx:
             try:
                 # In the order of those who change links by their users.
@@ -167,7 +170,7 @@ class UpstreamTokens:
             if token.refresh_token is not None and present.sealed_refresh_token in {None, linked.sealed_refresh_token}:
                 sealed = _sealed(self._keys, linked, token.refresh_token)
                 await tx.linked_accounts.save(replace(present, sealed_refresh_token=sealed, api_scope=linked.api_scope))
-            if user.active:
+            if user.active and not is_wider:
                 event = audit_event(
                     AuditAction.UPSTREAM_TOKEN_RELEASED,
                     actor=client_id,
@@ -179,6 +182,8 @@ class UpstreamTokens:
                 await tx.audit_events.add(event)
         if not user.active:
             raise InvalidGrant(detail="the user was disabled meanwhile")
+        if is_wider:
+            raise ProviderGivesNone(detail=f"{linked.provider}: its token is for more than was asked for (scope)")
 
     async def _forget(self, linked: LinkedAccount) -> bool:
         """Forget a refresh token that the provider does not take; False where it is not the one that is kept now."""

@@ -32,17 +32,29 @@ class Purpose(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Onward:
-    """Where a person goes on to: within an authorization request, to a page of ours, or to the first page."""
+    """Where a person goes on to: within an authorization request, to a page of ours, or to the first page.
+
+    With `add` they sign in beside whoever is signed in. With `again` it is the same person who proves to be there, with
+    `prove` anybody who has an account: neither makes one.
+    """
 
     handle: str | None = field(default=None, repr=False)
     next_path: str | None = None
+    add: bool = False
+    again: bool = False
+    prove: bool = False
+
+    @property
+    def proves(self) -> bool:
+        """Whether it is to prove an account that there is."""
+        return self.again or self.prove
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Left:
     """What is remembered while the browser is at the provider.
 
-    `session_id` is the session that wants to be linked.
+    `session_id` is the session that wants to be linked, or whose person is to prove who they are.
     """
 
     purpose: Purpose

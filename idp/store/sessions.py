@@ -1,5 +1,6 @@
 """Browser sessions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import Boolean, Column, ForeignKey, Index, String, Table, Text, true, update
@@ -47,6 +48,11 @@ class Sessions(Repository[Session]):
         query = update(sessions).where(sessions.c.user_id == user_id, sessions.c.ended_at.is_(None))
         ended = query.values(ended_at=now).returning(sessions.c.id)
         return list((await self.connection.execute(ended)).scalars())
+
+    async def of_user(self, user_id: str) -> Sequence[Session]:
+        """Return a user's sessions that were not ended, the oldest first."""
+        query = self._select().where(sessions.c.user_id == user_id, sessions.c.ended_at.is_(None))
+        return await self._many(query.order_by(sessions.c.created_at, sessions.c.id))
 
     async def touch(self, sid: str, *, now: datetime) -> None:
         """Remember that a session is in use."""

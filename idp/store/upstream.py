@@ -125,11 +125,15 @@ class LinkedAccounts(Repository[LinkedAccount]):
         return {row.provider: row[1] for row in await self.connection.execute(query)}
 
     async def page_of_provider(
-        self, provider: str, *, after: str = "", limit: int
+        self, provider: str, issuer: str, *, after: str = "", limit: int
     ) -> Sequence[tuple[LinkedAccount, User]]:
-        """Return up to `limit` accounts at one provider behind an id with their users, in the order of the ids."""
+        """Return up to `limit` accounts at one provider behind an id with their users, in the order of the ids.
+
+        Those of another issuer, which the provider's name was once, are left out.
+        """
         query = select(*columns_of(LINKED_ACCOUNTS, USERS)).join_from(linked_accounts, users)
-        query = query.where(linked_accounts.c.provider == provider, linked_accounts.c.id > after)
+        query = query.where(linked_accounts.c.provider == provider, linked_accounts.c.issuer == issuer)
+        query = query.where(linked_accounts.c.id > after)
         rows = await self.connection.execute(query.order_by(linked_accounts.c.id).limit(limit))
         width = len(LINKED_ACCOUNTS.columns)
         return [(LINKED_ACCOUNTS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]

@@ -30,7 +30,11 @@ class Departure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiToken:
-    """An access token of the provider's own API (RFC 6749 §5.1); `refresh_token` where it gave a new one."""
+    """An access token of the provider's own API (RFC 6749 §5.1).
+
+    `scope` is what the provider says that it is for, None where that is what was asked for; `refresh_token` where it
+    gave a new one.
+    """
 
     access_token: str = field(repr=False)
     expires_in: int | None
@@ -85,11 +89,16 @@ class Connector(ABC):
         raise NotImplementedError
 
     async def logout_url(self, id_token: str, *, post_logout_redirect_uri: str, state: str) -> str | None:
-        """Return where to sign out there (RP-Initiated Logout 1.0 §2); None where that is not offered."""
+        """Return where to sign out there (RP-Initiated Logout 1.0 §2); None where that is not offered.
+
+        An empty `state` is not sent.
+        """
         return None
 
-    async def api_token(self, refresh_token: str) -> ApiToken:
-        """Return a token for the provider's own API (RFC 6749 §6).
+    async def api_token(self, refresh_token: str, *, scope: str) -> ApiToken:
+        """Return a token for the provider's own API, asked for with no more than a scope (RFC 6749 §6).
+
+        Whether it is for no more is the caller's business: a refused answer may hold a refresh token that counts now.
 
         Raises:
             UpstreamRefused: it gives none: DENIED where the person or the provider took it back.

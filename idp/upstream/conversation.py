@@ -1,8 +1,10 @@
 """One conversation with a provider: within limits of time, noted by the circuit, every failure in our own words.
 
-The provider is down (DOWN) when nothing comes, nothing within the limits, a status of 500 or more, or something else
-than JSON; a status of 400 or more is its refusal (REFUSED), whatever stands in it: anybody can send people here with a
-code that makes a provider refuse, and must not be able to shut it off for the others.
+The provider is down (DOWN) when nothing comes, nothing in time, a status of 500 or more, or something else than JSON
+from the token endpoint; a status of 400 or more is its refusal (REFUSED), whatever stands in it. What it tells of a
+person is not to be believed (INVALID) where it is no JSON that we take, and so is any answer that is too large. Anybody
+can come here with a code that makes a provider refuse, or with a name or groups that break its answer, and must not be
+able to shut it off for the others.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ from typing import Any, NoReturn
 from urllib.parse import quote_plus
 
 from idp.domain.clock import Clock
-from idp.outbound.client import Fetched, Forbidden, Outbound, OutboundError, Unreachable
+from idp.outbound.client import Fetched, Forbidden, Outbound, OutboundError, Unacceptable, Unreachable
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.upstream.circuit import Circuit, CircuitOpen
 from idp.upstream.documents import DocumentUnavailable
@@ -97,8 +99,8 @@ class Conversation:
         """Let something be asked of the provider, for at most ten seconds.
 
         Raises:
-            UpstreamRefused: as it was raised inside, under the provider's name; DOWN for whatever went wrong on the
-                way there and back.
+            UpstreamRefused: as it was raised inside, under the provider's name; INVALID for an answer of a kind or
+                size that is not taken, DOWN for whatever else went wrong on the way there and back.
         """
         turn = Turn(self._name, self._circuit, self._clock)
         try:
@@ -113,6 +115,9 @@ class Conversation:
         except TimeoutError:
             turn.ended(down=True)
             raise self._down(f"no answer within {TIME_LIMIT.total_seconds():g} seconds") from None
+        except Unacceptable as error:
+            turn.ended(down=False)
+            raise UpstreamRefused(UpstreamFault.INVALID, provider=self._name, detail=str(error)) from None
         except (OutboundError, DocumentUnavailable) as error:
             turn.ended(down=True)
             raise self._down(str(error)) from None
@@ -123,7 +128,7 @@ class Conversation:
         """Return what an address of the provider tells whoever holds a token (RFC 6750 §2.1); asked twice if need be.
 
         Raises:
-            UpstreamRefused: DOWN or REFUSED; INVALID where it is signed (OpenID Connect Core §5.3.2).
+            UpstreamRefused: DOWN or REFUSED; INVALID where it is signed (OpenID Connect Core §5.3.2), or no JSON.
             OutboundError: it does not answer.
         """
         headers = {"Accept": accept, "Authorization": f"Bearer {access_token}"}
@@ -155,7 +160,7 @@ class Conversation:
     async def _get_once(self, url: str, headers: Mapping[str, str]) -> Fetched | None:
         try:
             return await self._outbound.send("GET", url, headers, None)
-        except Forbidden:
+        except (Forbidden, Unacceptable):
             raise
         except OutboundError:
             return None
@@ -220,7 +225,7 @@ def _json(fetched: Fetched) -> Any:
     try:
         return read_json(fetched.body)
     except ValueError:
-        raise UpstreamRefused(UpstreamFault.DOWN, detail="it answered with something that is no JSON") from None
+        raise UpstreamRefused(UpstreamFault.INVALID, detail="it answered with something that is no JSON") from None
 
 
 def _check_token_answer(response: Any) -> Any:

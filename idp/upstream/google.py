@@ -55,7 +55,8 @@ class GoogleConnector(OidcConnector):
             domains = self.provider.hosted_domains
             parameters["hd"] = domains[0] if len(domains) == 1 else _ANY_ORGANISATION
         if departure.api:
-            parameters |= {"access_type": "offline", "include_granted_scopes": "true"}
+            # Not `include_granted_scopes`: the refresh token is to be good for what is asked for here, and no more.
+            parameters["access_type"] = "offline"
         told = {"auth_time"} if asks_for_freshness(departure) else set()
         told |= {"amr"} if self.provider.amr or self.provider.acr else set()
         if told:

@@ -85,7 +85,7 @@ class OidcConnector(Connector):
             if metadata.userinfo_endpoint and self._lacks(identity.claims):
                 userinfo = await self._conversation.get_json(metadata.userinfo_endpoint, tokens["access_token"])
                 if not isinstance(userinfo, dict):
-                    raise UpstreamRefused(UpstreamFault.DOWN, detail="userinfo is JSON, but no object")
+                    raise UpstreamRefused(UpstreamFault.INVALID, detail="userinfo is JSON, but no object")
                 identity = with_userinfo(identity, userinfo, expected)
             return self._with_tokens(self._checked(identity), tokens, departure, metadata)
 
@@ -98,18 +98,16 @@ class OidcConnector(Connector):
             return None
         if metadata.end_session_endpoint is None or not self.provider.logout:
             return None
-        hint = {"id_token_hint": id_token} if len(id_token) <= _MAX_HINT_CHARS else {}
-        return with_parameters(
-            metadata.end_session_endpoint,
-            {
-                **hint,
-                "client_id": self.provider.client_id,
-                "post_logout_redirect_uri": post_logout_redirect_uri,
-                "state": state,
-            },
-        )
+        parameters = {
+            "id_token_hint": id_token if len(id_token) <= _MAX_HINT_CHARS else "",
+            "client_id": self.provider.client_id,
+            "post_logout_redirect_uri": post_logout_redirect_uri,
+            "state": state,
+        }
+        told = {name: value for name, value in parameters.items() if value}
+        return with_parameters(metadata.end_session_endpoint, told)
 
-    async def api_token(self, refresh_token: str) -> ApiToken:
+    async def api_token(self, refresh_token: str, *, scope: str) -> ApiToken:
         """Return a token for the provider's own API (RFC 6749 §6).
 
         Raises:
@@ -119,9 +117,9 @@ class OidcConnector(Connector):
             metadata = await self._metadata()
             turn.ask()
             try:
-                tokens = await self._conversation.token(
-                    self._token_endpoint(metadata), "refresh_token", {"refresh_token": refresh_token}
-                )
+                # Without the scope, it would be good for all that the sign-in asked for: openid, profile, email.
+                form = {"refresh_token": refresh_token, "scope": scope}
+                tokens = await self._conversation.token(self._token_endpoint(metadata), "refresh_token", form)
             except TokenRefused as refused:
                 if refused.error == "invalid_grant":
                     raise UpstreamRefused(UpstreamFault.DENIED, detail=refused.detail) from None

@@ -14,6 +14,7 @@ from idp.crypto.jose import is_usable
 from idp.domain.provider import Provider
 from idp.outbound.client import Fetched, Outbound, OutboundError
 from idp.protocol.upstream import UpstreamRefused
+from idp.upstream.callback import is_registered
 from idp.upstream.connector import Finding
 from idp.upstream.conversation import Conversation, TokenEndpoint, TokenRefused, cleaned, read_json
 from idp.upstream.metadata import DISCOVERY_PATH, Metadata, read_metadata
@@ -23,6 +24,8 @@ MAX_CLOCK_DIFFERENCE = timedelta(seconds=30)
 # RFC 6749 §5.2, and GitHub's own: the client was believed, and only the code was not.
 _CODE_REFUSED = ("invalid_grant", "bad_verification_code")
 _CLIENT_REFUSED = ("invalid_client", "unauthorized_client", "incorrect_client_credentials")
+# A step that only tells what to do must not look like one that was well.
+_NOT_CHECKED = " (not checked)"
 _NEEDED = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -65,8 +68,10 @@ class Probe:
             self._pkce(document)
             await self._keys(metadata)
             await self.clock(metadata.token_endpoint)
-        self.callback(redirect_uri)
-        if metadata is not None:
+        if metadata is None:
+            self.callback(redirect_uri)
+        else:
+            await self._callback(metadata, redirect_uri)
             try:
                 await self.client(endpoint(metadata), redirect_uri)
             except UpstreamRefused as refused:
@@ -106,12 +111,11 @@ class Probe:
         is_right = difference <= MAX_CLOCK_DIFFERENCE
         self._note("clock", is_right, text, "" if is_right else "Let the clock of this machine be set by NTP.")
 
-    def callback(self, redirect_uri: str) -> None:
-        """Tell the address that has to be registered; whether it is, only a sign-in shows."""
-        self._note("callback", True, redirect_uri, f"Register exactly this address: {self._places.callback}.")
-        if self._places.origin:
-            origin = "/".join(redirect_uri.split("/")[:3])
-            self._note("origin", True, origin, f"Needed for One Tap only: {self._places.origin}.")
+    def callback(self, redirect_uri: str, text: str = "") -> None:
+        """Tell the address that has to be registered, of which nobody knows whether it is; `text` says why not."""
+        text = text or f"Only a sign-in shows whether {redirect_uri} is registered."
+        self._note(f"callback{_NOT_CHECKED}", True, text, self._to_register)
+        self._origin(redirect_uri)
 
     async def client(self, endpoint: TokenEndpoint, redirect_uri: str) -> None:
         """Ask for a token with a code that nobody gave: what is refused first tells what is right."""
@@ -194,6 +198,25 @@ class Probe:
         text = f"{len(usable)} of its keys can be used here."
         advice = "" if usable else "The provider has to publish a key of one of its algorithms, RSA with 2048 bits."
         self._findings[-1] = Finding(step="keys", ok=bool(usable), text=text, advice=advice)
+
+    async def _callback(self, metadata: Metadata, redirect_uri: str) -> None:
+        is_known, text = await is_registered(
+            self._outbound, self._provider, metadata.authorization_endpoint, redirect_uri
+        )
+        if is_known is None:
+            self.callback(redirect_uri, text)
+        else:
+            self._note("callback", is_known, text, "" if is_known else self._to_register)
+            self._origin(redirect_uri)
+
+    def _origin(self, redirect_uri: str) -> None:
+        if self._places.origin:
+            origin = "/".join(redirect_uri.split("/")[:3])
+            self._note(f"origin{_NOT_CHECKED}", True, origin, f"Needed for One Tap only: {self._places.origin}.")
+
+    @property
+    def _to_register(self) -> str:
+        return f"Register exactly this address: {self._places.callback}."
 
     def _refused(self, refused: TokenRefused, redirect_uri: str) -> None:
         if refused.error in _CODE_REFUSED:

@@ -20,7 +20,7 @@ _PATH = "/account/linked"
 _STALE = "Somebody signed in or out in another window meanwhile. These are the accounts of who is signed in now."
 _GONE = "That is no longer there. This is how things are now."
 _LAST = "This is your only way to sign in. Add another one first."
-_REMOVED = "Done. It does not sign you in here any more."
+_REMOVED = "Done. It does not sign you in here any more, and you are signed out in other browsers."
 
 
 @page

@@ -1,24 +1,25 @@
 """The sign-in page."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.crypto.opaque import hash_token
+from idp.domain.provider import Provider
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.parameters import Parameters
 from idp.services.login import MAX_IDENTIFIER_CHARS, LoginFailed
 from idp.services.sessions import Accounts
+from idp.services.upstream_visits import Onward
 from idp.web.application import describe
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.google_script import offered
 from idp.web.oauth.authorize import resume_path
-from idp.web.onward import onward, read_next
+from idp.web.onward import WAYS, read_next, read_onward, with_carried
 from idp.web.pages import allow_google_script
 from idp.web.responses import redirect
 from idp.web.select_account import select_account_path
@@ -28,6 +29,7 @@ STALE = "The page had been open for too long or in another window. Please try ag
 _WRONG = "That email, user name or password is not right. Check for typing errors and try again."
 _INVITED = "Sign in to answer your invitation."
 _AGAIN = "Please sign in again: what you are about to do needs to know that it is you."
+_PROVE = "Sign in to the account that you have here already."
 _NOT_ASKED = "You came back without having been asked who you are. Please enter your password here to go on."
 
 
@@ -40,7 +42,7 @@ async def login(request: Request[Services]) -> Response:
     accounts = await find_accounts(request)
     pending = None if handle is None else (await state["authorization"].pending(handle)).request
     if request.method != "POST":
-        shown = handle is not None or query.get("add") is not None or query.get("again") is not None
+        shown = handle is not None or any(query.get(way) is not None for way in WAYS)
         if not shown and accounts.active is not None:
             return redirect(read_next(query) or "/")
         return await login_form(request, query, accounts, pending)
@@ -71,17 +73,6 @@ def onward_path(handle: str | None, next_path: str | None) -> str:
     return next_path or "/" if handle is None else resume_path(handle)
 
 
-def carried_along(query: Parameters) -> dict[str, str]:
-    """Return the parameters of the sign-in page that every way of signing in carries along."""
-    kept = {name: value for name in ("interaction", "add", "again") if (value := query.get(name)) is not None}
-    return kept | (onward(read_next(query)) if "interaction" not in kept else {})
-
-
-def with_carried(path: str, carried: Mapping[str, str]) -> str:
-    """Return a path with what is carried along in its query."""
-    return f"{path}?{urlencode(carried)}" if carried else path
-
-
 async def login_form(
     request: Request[Services],
     query: Parameters,
@@ -96,20 +87,23 @@ async def login_form(
     state = request.state
     handle, adding = query.get("interaction"), query.get("add") is not None
     next_path = read_next(query) if handle is None else None
-    carried = carried_along(query)
+    going = read_onward(query)
     # A provider has just vouched for somebody without having asked them: only something of ours proves it now.
     password_first = query.get("proof") is not None
-    providers = [] if password_first else await _providers(request, carried)
+    providers = [] if password_first else await _providers(request, going, accounts)
     choice = () if password_first else accounts.all if adding else accounts.others
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
-    one_tap = await offered(request, pending, carried, form_cookie=fresh) if providers else None
+    one_tap = await offered(request, pending, going, form_cookie=fresh) if providers else None
+    path = with_carried("/login", going)
     response = state["pages"].render(
         "login.html",
         status=status,
         # Browsers apply form-action to the whole way to a provider and back.
         transaction=handle is not None or bool(providers),
         csrf=csrf,
-        action=with_carried("/login", carried | ({"proof": "1"} if password_first else {})),
+        action=f"{path}{'&' if '?' in path else '?'}proof=1" if password_first else path,
+        # Whoever forgot it, or has another provider that does ask, goes on there.
+        other_ways_url=path if password_first else None,
         client=None if pending is None else await describe(request, pending.client),
         identifier=_known(query, accounts, pending) if identifier is None else identifier,
         error=error,
@@ -127,15 +121,21 @@ async def login_form(
     return response
 
 
-async def _providers(request: Request[Services], carried: Mapping[str, str]) -> list[dict[str, Any]]:
+async def _providers(request: Request[Services], going: Onward, accounts: Accounts) -> list[dict[str, Any]]:
+    """Return the buttons; whoever proves to be the same person gets those that can prove it."""
+    shown: Iterable[Provider] = await request.state["providers"].shown()
+    if going.again and going.handle is None and accounts.active is not None:
+        held = await request.state["linked_accounts"].of(accounts.active.user)
+        issuers = {linked.account.issuer for linked in held}
+        shown = [provider for provider in shown if provider.issuer in issuers]
     return [
         {
             "name": provider.name,
             "display_name": provider.display_name,
             "kind": provider.kind,
-            "action": with_carried(f"/login/{provider.name}", carried),
+            "action": with_carried(f"/login/{provider.name}", going),
         }
-        for provider in await request.state["providers"].shown()
+        for provider in shown
     ]
 
 
@@ -158,4 +158,6 @@ def _notice(query: Parameters, next_path: str | None) -> str | None:
         return _NOT_ASKED
     if query.get("again") is not None:
         return _AGAIN
+    if query.get("prove") is not None:
+        return _PROVE
     return _INVITED if next_path is not None and next_path.startswith("/invitations/") else None

@@ -7,12 +7,11 @@ from starlette.responses import Response
 from idp.crypto.opaque import same
 from idp.protocol.parameters import Parameters
 from idp.services.upstream_sign_in import ArrivalRefused
-from idp.services.upstream_visits import Onward
 from idp.web.cookies import ForgedForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.login import STALE, login_form
-from idp.web.onward import read_next
+from idp.web.onward import read_onward
 from idp.web.services import Services, find_accounts
 from idp.web.upstream import arrived
 from idp.web.upstream_refused import refused_page
@@ -42,8 +41,7 @@ async def one_tap(request: Request[Services]) -> Response:
         arrival = await state["one_tap"].arrive(
             provider,
             form.get("credential") or "",
-            Onward(handle=handle, next_path=None if handle is not None else read_next(query)),
-            again=query.get("again") is not None,
+            read_onward(query),
             browser=browser,
             accounts=accounts,
             user_agent=request.headers.get("user-agent"),

@@ -4,12 +4,15 @@ import re
 from urllib.parse import urlencode
 
 from idp.protocol.parameters import Parameters
+from idp.services.upstream_visits import Onward
 
 # Whole paths in plain letters: nothing that a browser reads as a host, unescapes or takes away, and no query.
 _PAGES = re.compile(
-    r"/(?:(?:account|admin|invitations|labs)(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+|login/[a-z0-9-]+/link/[\w-]+)"
+    r"/(?:(?:account|admin|invitations|labs)(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+|login/[a-z0-9-]+/link/[A-Za-z0-9_-]+)"
 )
 _MAX_CHARS = 300
+# How somebody signs in: beside others, as the same person once more, or to prove any account.
+WAYS = ("add", "again", "prove")
 
 
 def read_next(query: Parameters) -> str | None:
@@ -18,13 +21,35 @@ def read_next(query: Parameters) -> str | None:
     return None if path is None else _checked(path)
 
 
-def sign_in_path(path: str, *, add: bool = False, again: bool = False) -> str:
+def sign_in_path(path: str, *, add: bool = False, again: bool = False, prove: bool = False) -> str:
     """Return where to sign in to come back to a page of ours.
 
-    With `add` beside whoever is signed in; with `again` as the same person, who is to prove that they are there.
+    With `add` beside whoever is signed in; with `again` as the same person, who is to prove that they are there; with
+    `prove` as anybody who has an account.
     """
-    carried = {**({"add": "1"} if add else {}), **({"again": "1"} if again else {}), **onward(_checked(path))}
-    return f"/login?{urlencode(carried)}" if carried else "/login"
+    return with_carried("/login", Onward(next_path=_checked(path), add=add, again=again, prove=prove))
+
+
+def read_onward(query: Parameters) -> Onward:
+    """Return where somebody goes on to who signs in: within the authorization request first, and how they sign in."""
+    handle = query.get("interaction")
+    return Onward(
+        handle=handle,
+        next_path=None if handle is not None else read_next(query),
+        **{way: query.get(way) is not None for way in WAYS},
+    )
+
+
+def carried(going: Onward) -> dict[str, str]:
+    """Return the parameters that carry it along."""
+    within = onward(going.next_path) if going.handle is None else {"interaction": going.handle}
+    return within | {way: "1" for way in WAYS if getattr(going, way)}
+
+
+def with_carried(path: str, going: Onward) -> str:
+    """Return a path with what is carried along in its query."""
+    parameters = carried(going)
+    return f"{path}?{urlencode(parameters)}" if parameters else path
 
 
 def onward(path: str | None) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Signing in through another provider: the way there, the way back, and what has to be answered then."""
 
+from dataclasses import replace
 from urllib.parse import urlencode
 
 from starlette.exceptions import HTTPException
@@ -10,26 +11,31 @@ from idp.domain.provider import Provider
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.services.linked_accounts import NotRecent
 from idp.services.sessions import Accounts
+from idp.services.upstream_arrival import link_of
 from idp.services.upstream_sign_in import Arrival, ArrivalRefused, Then
-from idp.services.upstream_visits import Onward, Returned, VisitGone
+from idp.services.upstream_visits import Onward, Purpose, Returned, VisitGone
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
-from idp.web.login import STALE, carried_along, login_form, onward_path, with_carried
-from idp.web.onward import onward, read_next, sign_in_path
+from idp.web.login import STALE, login_form, onward_path
+from idp.web.onward import carried, read_onward, sign_in_path, with_carried
 from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
 from idp.web.upstream_refused import refused_page
+
+_LINKED = "/account/linked"
 
 
 @page
 async def leave(request: Request[Services]) -> Response:
     """Go to a provider; the form stands on the sign-in page."""
     state = request.state
-    provider = await _provider(request)
     query = read_query(request)
+    provider = await _provider(request, read_onward(query))
+    if isinstance(provider, Response):
+        return provider
     if request.method != "POST":
-        return redirect(with_carried("/login", carried_along(query)))
+        return redirect(with_carried("/login", read_onward(query)))
     accounts = await find_accounts(request)
     form = await read_form(request)
     form.check_single()
@@ -39,13 +45,7 @@ async def leave(request: Request[Services]) -> Response:
     except StaleForm:
         pending = None if handle is None else (await state["authorization"].pending(handle)).request
         return await login_form(request, query, accounts, pending, error=STALE, status=403)
-    return await depart(
-        request,
-        provider,
-        Onward(handle=handle, next_path=None if handle is not None else read_next(query)),
-        accounts,
-        again=query.get("again") is not None,
-    )
+    return await depart(request, provider, read_onward(query), accounts)
 
 
 async def depart(
@@ -54,7 +54,6 @@ async def depart(
     going: Onward,
     accounts: Accounts,
     *,
-    again: bool = False,
     linking: bool = False,
 ) -> Response:
     """Send the browser to a provider, whose form was checked; `linking` connects the active account there."""
@@ -64,9 +63,8 @@ async def depart(
             provider,
             going,
             browser=state["cookies"].browser(request) or "",
-            again=again,
-            linking=accounts.active if linking else None,
-            login_hint=accounts.active.user.email if again and accounts.active is not None else None,
+            active=accounts.active,
+            linking=linking,
         )
     except ArrivalRefused as refused:
         return await refused_page(request, refused)
@@ -77,7 +75,9 @@ async def depart(
 async def callback(request: Request[Services]) -> Response:
     """Come back from a provider (RFC 6749 §4.1.2)."""
     state = request.state
-    provider = await _provider(request)
+    provider = await _provider(request, Onward())
+    if isinstance(provider, Response):
+        return provider
     answer = read_query(request)
     accounts = await find_accounts(request)
     # What stands there twice is no answer of a provider's (RFC 6749 §3.1).
@@ -109,8 +109,8 @@ def _path_of(arrival: Arrival) -> str:
         case Then.ONWARD:
             return onward_path(going.handle, going.next_path)
         case Then.PASSWORD:
-            within = onward(going.next_path) if going.handle is None else {"interaction": going.handle}
-            return f"/login?{urlencode({**within, 'again': '1', 'proof': '1', 'login_hint': arrival.label or ''})}"
+            proof = {**carried(replace(going, again=True)), "proof": "1", "login_hint": arrival.label or ""}
+            return f"/login?{urlencode(proof)}"
     return f"/login/{name}/{arrival.then}/{arrival.handle}"
 
 
@@ -118,10 +118,12 @@ def _path_of(arrival: Arrival) -> str:
 async def link(request: Request[Services]) -> Response:
     """Ask whether two accounts are to be linked, once the one here has been proven."""
     state = request.state
-    provider = await _provider(request)
+    provider = await _provider(request, Onward())
+    if isinstance(provider, Response):
+        return provider
     accounts = await find_accounts(request)
     try:
-        returned = await _returned(request, provider)
+        returned = await _returned(request, provider, Purpose.LINK)
         if request.method != "POST":
             return await _ask_to_link(request, provider, returned, accounts)
         form = await read_form(request)
@@ -130,9 +132,10 @@ async def link(request: Request[Services]) -> Response:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
             if accounts.active is None:
                 raise NotRecent
-            if form.get("decision") != "link":
-                return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
             handle = request.path_params["handle"]
+            if form.get("decision") != "link":
+                await state["linked_accounts"].leave_unlinked(handle)
+                return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
             await state["linked_accounts"].link(provider, handle, returned, accounts.active)
         except StaleForm:
             return await _ask_to_link(request, provider, returned, accounts, error=STALE)
@@ -141,7 +144,7 @@ async def link(request: Request[Services]) -> Response:
     except VisitGone:
         return await refused_page(request, ArrivalRefused(UpstreamFault.LOST, provider, Onward()))
     except UpstreamRefused as refused:
-        return await refused_page(request, ArrivalRefused(refused.fault, provider, Onward()))
+        return await refused_page(request, ArrivalRefused(refused.fault, provider, Onward(next_path=_LINKED)))
     return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
 
 
@@ -149,10 +152,12 @@ async def link(request: Request[Services]) -> Response:
 async def address(request: Request[Services]) -> Response:
     """Ask what becomes of an address that changed at the provider."""
     state = request.state
-    provider = await _provider(request)
+    provider = await _provider(request, Onward())
+    if isinstance(provider, Response):
+        return provider
     accounts = await find_accounts(request)
     try:
-        returned = await _returned(request, provider)
+        returned = await _returned(request, provider, Purpose.ADDRESS)
         if accounts.active is None or accounts.active.user.id != returned.user_id:
             raise VisitGone
         taken, error = await state["linked_accounts"].is_taken(returned), None
@@ -201,6 +206,7 @@ async def _ask_to_link(
     csrf, fresh = state["cookies"].form_token(request, active)
     path = request.scope["path"]
     hint = {} if user is None else {"login_hint": user.label}
+    proving = sign_in_path(path, prove=True)
     response = state["pages"].render(
         "link_account.html",
         status=200 if error is None else 403,
@@ -211,24 +217,41 @@ async def _ask_to_link(
         step="confirm" if proven else "prove",
         provider=provider.display_name,
         kind=provider.kind,
-        upstream_label=returned.identity.email or returned.identity.claims.get("name") or returned.identity.sub,
+        upstream_label=link_of(provider, returned.identity, "", now=returned.returned_at).label,
         user_label=active.user.label if proven and active is not None else None if user is None else user.label,
         recreated=returned.recreated,
-        sign_in_url=f"{sign_in_path(path, again=True)}{'&' + urlencode(hint) if hint else ''}",
+        sign_in_url=f"{proving}&{urlencode(hint)}" if hint else proving,
     )
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
     return response
 
 
-async def _returned(request: Request[Services], provider: Provider) -> Returned:
+async def _returned(request: Request[Services], provider: Provider, purpose: Purpose) -> Returned:
+    """Return who came back.
+
+    Raises:
+        VisitGone: nobody did in this browser, or to answer something else.
+    """
     state = request.state
     browser = state["cookies"].browser(request) or ""
-    return await state["upstream_visits"].held(provider.name, request.path_params["handle"], browser=browser)
+    returned = await state["upstream_visits"].held(provider.name, request.path_params["handle"], browser=browser)
+    if returned.purpose is not purpose:
+        raise VisitGone
+    return returned
 
 
-async def _provider(request: Request[Services]) -> Provider:
-    provider = await request.state["providers"].find(request.path_params["provider"])
-    if provider is None:
+async def _provider(request: Request[Services], going: Onward) -> Provider | Response:
+    """Return the provider, or the page that says that it is not offered any more.
+
+    Raises:
+        HTTPException: 404, there is no such provider.
+    """
+    name = request.path_params["provider"]
+    providers = {provider.name: provider for provider in await request.state["providers"].all()}
+    if name not in providers:
         raise HTTPException(404)
+    provider = providers[name]
+    if not provider.active:
+        return await refused_page(request, ArrivalRefused(UpstreamFault.NOT_OFFERED, provider, going))
     return provider

@@ -9,10 +9,10 @@ from idp.protocol.upstream import UpstreamFault
 from idp.services.upstream_sign_in import ArrivalRefused
 from idp.services.upstream_visits import Onward
 from idp.web.errors import keep_refusal
-from idp.web.login import with_carried
-from idp.web.onward import onward
+from idp.web.onward import with_carried
 from idp.web.services import Services
 
+_LINKED = "/account/linked"
 _OPERATOR = "Tell whoever runs this server, and give them the reference."
 
 
@@ -46,6 +46,13 @@ _TEXTS = {
         "The provider refused",
         "It does not accept requests of this server as they are set up now.",
         f"You have not done anything wrong. Sign in another way. {_OPERATOR}",
+    ),
+    UpstreamFault.TROUBLE: _Text(
+        502,
+        "The provider has a problem",
+        "It says that something went wrong on its side, or that it is busy.",
+        "Try again in a minute, or sign in another way now.",
+        again=True,
     ),
     UpstreamFault.DOWN: _Text(
         503,
@@ -86,7 +93,8 @@ _TEXTS = {
         403,
         "There is no account for you yet",
         "You proved who you are, but accounts are not made for everybody here.",
-        "Ask an admin of your lab to invite you by exactly that address. If you have an account here under another "
+        "Ask an admin of your lab to invite you by exactly this address. If you were invited, use the account whose "
+        "address the invitation went to. If you have an account here under another "
         "address, sign in to it, then connect this one under “Connected accounts”.",
     ),
     UpstreamFault.DISABLED: _Text(
@@ -95,15 +103,37 @@ _TEXTS = {
     UpstreamFault.NOT_FRESH: _Text(
         403,
         "You were not asked to sign in again",
-        "What you are about to do needs a fresh proof that it is you, and the provider did not ask you for one.",
-        "Sign in another way, such as with a password of this site; or sign out there first, then try again.",
+        "What you are about to do needs a fresh proof that it is you, and you signed in there some time ago.",
+        "Sign out there first, then try again; or sign in another way, such as with a password of this site.",
         again=True,
+    ),
+    UpstreamFault.NEVER_FRESH: _Text(
+        403,
+        "We cannot tell when you signed in",
+        "What you are about to do needs a fresh proof that it is you, and it never tells us when people signed in.",
+        "Use another account that is connected here, or a password. If you have neither, ask whoever runs this server "
+        "for a password.",
+        again=True,
+    ),
+    UpstreamFault.OTHER_ACCOUNT: _Text(
+        403,
+        "That is not the account you have here",
+        "You were to prove an account that you have, and the one that you chose does not sign in to it.",
+        "Try again with the account that is connected, or with your password. To connect this one, sign in first.",
+        again=True,
+    ),
+    UpstreamFault.NOT_OFFERED: _Text(
+        404,
+        "This way of signing in is switched off",
+        "Whoever runs this server does not offer it any more.",
+        "Sign in another way.",
     ),
     UpstreamFault.LINKED_ELSEWHERE: _Text(
         409,
         "It is connected with another account",
         "The account that you chose there signs in somebody else here; it can be connected with one account only.",
-        "If the other one is yours too, sign in to it and disconnect it there first.",
+        "If the other one is yours too, sign in to it and disconnect it there. If it is the only way in to that one, "
+        "ask whoever runs this server.",
     ),
     UpstreamFault.UNVERIFIED_ACCOUNT: _Text(
         403,
@@ -126,7 +156,7 @@ async def refused_page(request: Request[Services], refused: ArrivalRefused) -> R
     text, provider = _TEXTS[refused.fault], refused.provider
     code = f"upstream_{refused.fault}"
     reference = await keep_refusal(request, code, text.message, f"{provider.name}: {refused.detail or refused.fault}")
-    carried = _carried(refused.onward)
+    sign_in_url = _sign_in_url(refused.onward)
     response = request.state["pages"].render(
         "upstream_refused.html",
         status=text.status,
@@ -138,13 +168,17 @@ async def refused_page(request: Request[Services], refused: ArrivalRefused) -> R
         reference=reference,
         provider=provider.display_name,
         # By the form of the sign-in page: to go there takes a click of the person's own.
-        again_url=with_carried("/login", carried) if text.again else None,
-        other_ways_url=None if text.again else with_carried("/login", carried),
+        again_url=sign_in_url if text.again else None,
+        other_ways_url=None if text.again else sign_in_url,
+        address=refused.email,
     )
     if refused.fault is UpstreamFault.DOWN:
         response.headers["Retry-After"] = "30"
     return response
 
 
-def _carried(going: Onward) -> dict[str, str]:
-    return onward(going.next_path) if going.handle is None else {"interaction": going.handle}
+def _sign_in_url(going: Onward) -> str:
+    """Return where to begin again as before; whoever was connecting an account goes back to the page of these."""
+    if going.next_path == _LINKED and not going.proves:
+        return _LINKED
+    return with_carried("/login", going)

@@ -31,20 +31,22 @@ def _sign_in() -> None:
     """Let the rules be followed for Eve, as her sign-in does."""
 
     async def run() -> None:
-        async with open_store(load_settings()) as opened, opened.store.write() as tx:
-            (user,) = await tx.users.all()
-            account = LinkedAccount(
-                id="la_1",
-                issuer="https://accounts.google.com",
-                sub="1",
-                user_id=user.id,
-                provider="google",
-                claims={"hd": "example.org"},
-                created_at=opened.clock(),
-            )
-            if await tx.linked_accounts.find(account.id) is None:
-                await tx.linked_accounts.add(account)
-            await follow_rules(tx, user.id, account, now=opened.clock())
+        async with open_store(load_settings()) as opened:
+            issuers = await opened.providers.issuers()
+            async with opened.store.write() as tx:
+                (user,) = await tx.users.all()
+                account = LinkedAccount(
+                    id="la_1",
+                    issuer="https://accounts.google.com",
+                    sub="1",
+                    user_id=user.id,
+                    provider="google",
+                    claims={"hd": "example.org"},
+                    created_at=opened.clock(),
+                )
+                if await tx.linked_accounts.find(account.id) is None:
+                    await tx.linked_accounts.add(account)
+                await follow_rules(tx, user.id, account, issuers, now=opened.clock())
 
     asyncio.run(run())
 

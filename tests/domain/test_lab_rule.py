@@ -6,6 +6,7 @@ import pytest
 
 from idp.domain.lab import LabRole
 from idp.domain.lab_rule import LabRule, best_rule, given_by_rule, kept_claims
+from idp.domain.upstream import LinkedAccount
 from tests.support.clock import START
 
 
@@ -23,6 +24,21 @@ def make_rule(**changes: Any) -> LabRule:
     return LabRule(**{**defaults, **changes})
 
 
+ISSUERS = {"google": "https://g.example", "other": "https://o.example"}
+
+
+def make_account(claims: dict[str, Any], *, provider: str = "google", issuer: str | None = None) -> LinkedAccount:
+    return LinkedAccount(
+        id="la_1",
+        issuer=issuer or ISSUERS[provider],
+        sub="1",
+        user_id="u_eve",
+        provider=provider,
+        created_at=START,
+        claims=claims,
+    )
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -38,15 +54,25 @@ def make_rule(**changes: Any) -> LabRule:
     ],
 )
 def test_what_is_told_must_be_the_value_exactly(told: Any):
-    assert not make_rule().matches("google", {"hd": told})
-    assert not make_rule().matches("google", {})
+    assert not make_rule().matches(make_account({"hd": told}), ISSUERS)
+    assert not make_rule().matches(make_account({}), ISSUERS)
 
 
 def test_a_rule_matches_a_text_or_one_entry_of_a_list_from_its_own_provider():
-    assert make_rule().matches("google", {"hd": "example.org"})
-    assert make_rule(claim="groups", value="staff").matches("google", {"groups": ["all", "staff"]})
-    assert not make_rule(claim="groups", value="staff").matches("google", {"groups": "all staff"})
-    assert not make_rule().matches("other", {"hd": "example.org"})
+    assert make_rule().matches(make_account({"hd": "example.org"}), ISSUERS)
+    staff = make_rule(claim="groups", value="staff")
+    assert staff.matches(make_account({"groups": ["all", "staff"]}), ISSUERS)
+    assert not staff.matches(make_account({"groups": "all staff"}), ISSUERS)
+    assert not make_rule().matches(make_account({"hd": "example.org"}, provider="other"), ISSUERS)
+
+
+@pytest.mark.parametrize("issuer", ["https://old.example", "https://g.example/", "https://o.example", "google"])
+def test_what_another_issuer_told_under_the_name_of_the_provider_counts_for_no_rule(issuer: str):
+    assert not make_rule().matches(make_account({"hd": "example.org"}, issuer=issuer), ISSUERS)
+
+
+def test_a_provider_that_is_gone_matches_nobody():
+    assert not make_rule().matches(make_account({"hd": "example.org"}), {"other": ISSUERS["google"]})
 
 
 def test_the_highest_role_wins_and_among_equals_the_rule_that_gave_the_present_one():

@@ -21,7 +21,7 @@ from idp.services.upstream_tokens import ApiNotConnected, UpstreamTokens
 from idp.upstream.connector import ApiToken
 from tests.flows.test_no_secret_in_logs import Secrets, logged
 from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, Start
-from tests.support.bent import failing
+from tests.support.bent import ABSENT, failing
 from tests.support.clock import FakeClock
 from tests.support.evil_provider import EvilProvider
 from tests.support.factories import make_linked_account, make_provider
@@ -53,6 +53,9 @@ async def set_up(app: App, upstream: EvilProvider | Upstream, **changes: Any) ->
     async with app.store.write() as tx:
         linked = make_linked_account(issuer=upstream.issuer, sub=SUB, user_id=ALICE_ID, email=ALICE)
         await tx.linked_accounts.add(linked)
+    if isinstance(upstream, EvilProvider):
+        # As RFC 6749 §6 wants it: of the refresh token's scope, the part that is asked for.
+        upstream.token["scope"] = lambda usual: upstream.last("token").form.get("scope", usual)
 
 
 @pytest.fixture
@@ -120,7 +123,11 @@ def interfere(app: App, patch: pytest.MonkeyPatch, call: Callable[[Ask, str], Aw
         patch.setattr(providers, "connector", usual)
         found = usual(provider)
         ask = found.api_token
-        patch.setattr(found, "api_token", lambda refresh_token: call(ask, refresh_token), raising=True)
+
+        async def api_token(refresh_token: str, *, scope: str) -> ApiToken:
+            return await call(lambda token: ask(token, scope=scope), refresh_token)
+
+        patch.setattr(found, "api_token", api_token, raising=True)
         return found
 
     patch.setattr(providers, "connector", connector)
@@ -200,7 +207,7 @@ async def test_an_account_that_was_proven_and_linked_on_the_way_is_connected_wit
         await tx.linked_accounts.delete((await link_of(campus)).id)
     traveller = Traveller(campus.browser())
     page = await traveller.sign_in(await traveller.browser.request(scope=f"openid {SCOPE}"), "campus")
-    (proof,) = re.findall(r'href="(/login\?again=1[^"]*)"', page.text)
+    (proof,) = re.findall(r'href="(/login\?[^"]*prove=1[^"]*)"', page.text)
     page = await traveller.browser.sign_in(await traveller.browser.get(unescape(proof)))
     page = await traveller.browser.submit(page, decision="link")
     tokens = (await campus.redeem(await traveller.browser.finish(page))).json()
@@ -245,7 +252,7 @@ async def test_the_application_gets_a_token_of_the_provider_and_nothing_else_rfc
     assert answer["issued_token_type"] == ACCESS_TOKEN
     assert answer["token_type"] == "Bearer"
     assert answer["expires_in"] == 3600
-    assert CALENDAR in answer["scope"].split()
+    assert answer["scope"] == CALENDAR
     assert set(answer) == {"access_token", "issued_token_type", "token_type", "expires_in", "scope"}
     told = httpx2.get(f"{evil.issuer}/userinfo", headers={"Authorization": f"Bearer {answer['access_token']}"})
     assert told.json()["sub"] == SUB
@@ -362,6 +369,37 @@ async def test_the_application_may_name_all_of_the_scope_but_not_a_part_rfc8693_
     assert (await exchange(campus, token, scope=CALENDAR)).status_code == 200
     refused = await exchange(campus, token, scope="calendar.write")
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
+
+
+async def test_no_more_is_asked_for_and_released_than_the_person_allowed_rfc6749_s6(
+    campus: App, token: str, evil: EvilProvider
+) -> None:
+    """The refresh token is good for openid, profile and email too, whatever the application may know."""
+    assert (await exchange(campus, token)).json()["scope"] == CALENDAR
+    assert evil.last("token").form["scope"] == CALENDAR
+    # What the provider does not say is as it was asked for (§5.1).
+    evil.token["scope"] = ABSENT
+    assert (await exchange(campus, token)).json()["scope"] == CALENDAR
+
+
+async def test_less_than_was_allowed_is_released_as_what_it_is_rfc6749_s5_1(campus: App, evil: EvilProvider) -> None:
+    await change_provider(campus, api_scope=f"{CALENDAR} mail.read")
+    token = (await sign_in(Traveller(campus.browser())))["access_token"]
+    evil.token["scope"] = CALENDAR
+    assert (await exchange(campus, token)).json()["scope"] == CALENDAR
+
+
+@pytest.mark.parametrize("scope", [f"openid {CALENDAR}", "mail.read", f"{CALENDAR} mail.read"])
+async def test_a_token_for_more_than_was_allowed_is_kept_from_the_application_and_its_successor_is_not_lost(
+    campus: App, token: str, evil: EvilProvider, scope: str
+) -> None:
+    usual, evil.token["scope"] = evil.token["scope"], scope
+    response = await exchange(campus, token)
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+    assert "access_token" not in response.json()
+    assert await released(campus) == []
+    evil.token["scope"] = usual
+    assert (await exchange(campus, token)).json()["scope"] == CALENDAR
 
 
 # ── Who may not ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -623,7 +661,7 @@ async def test_npm_oidc_provider_gives_a_refresh_token_for_offline_access_and_ro
 ) -> None:
     clock.now = system_clock()
     app = await start(outbound_allow=urlsplit(vendor.issuer).netloc)
-    await set_up(app, vendor, api_scope="groups")
+    await set_up(app, vendor, api_scope="openid groups")
     vendor.set_redirect_uris(f"{app.issuer}/login/campus/callback")
 
     async def walk(http: httpx2.AsyncClient, url: str) -> str:
@@ -634,6 +672,7 @@ async def test_npm_oidc_provider_gives_a_refresh_token_for_offline_access_and_ro
         response = await exchange(app, token)
         assert response.status_code == 200, response.text
         answer = response.json()
-        assert "groups" in answer["scope"].split()
+        # Though the person also allowed profile, email and offline_access.
+        assert set(answer["scope"].split()) == {"openid", "groups"}
         told = httpx2.get(f"{vendor.issuer}/me", headers={"Authorization": f"Bearer {answer['access_token']}"})
         assert told.json()["groups"] == ["staff"]

@@ -46,7 +46,7 @@ async def mails(app: App) -> list[MailPurpose]:
 
 async def prove(browser: Browser, page: httpx2.Response, *, user: str = ALICE) -> httpx2.Response:
     """Follow the page's button, and sign in with a password."""
-    (start,) = [part for part in page.text.split('"') if part.startswith("/login?again=1")]
+    (start,) = [part for part in page.text.split('"') if part.startswith("/login?")]
     return await browser.sign_in(await browser.get(start.replace("&amp;", "&")), user=user)
 
 

@@ -36,6 +36,7 @@ CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
     MailPurpose.JOIN_REQUEST_DECIDED: {"lab_name": "Biology", "accepted": True, "url": URL},
     MailPurpose.LINKED_ACCOUNT_ADDED: {"provider": "Biology", "label": "Ada", "at": AT, "url": URL},
     MailPurpose.LINKED_ACCOUNT_REMOVED: {"provider": "Biology", "label": "Ada", "at": AT, "url": URL},
+    MailPurpose.EMAIL_CHANGED: {"new": "Ada@Biology.example", "at": AT, "url": URL},
 }
 VARIANTS = [
     *CONTEXTS.items(),
@@ -101,7 +102,7 @@ def test_html_needs_nothing_from_elsewhere_and_no_style_sheet(purpose: MailPurpo
 def called(purpose: MailPurpose, chosen: str) -> dict[str, Any]:
     """The context of a purpose where everybody and everything is called so."""
     context = CONTEXTS[purpose]
-    names = {name: chosen for name in ("lab_name", "inviter", "person", "provider", "label") if name in context}
+    names = {name: chosen for name in ("lab_name", "inviter", "person", "provider", "label", "new") if name in context}
     members = [{**each, "member": chosen} for each in context.get("members", ())]
     return {**context, **names, **({"members": members} if members else {})}
 
@@ -133,6 +134,25 @@ def test_a_name_that_others_chose_leads_nowhere(purpose: MailPurpose) -> None:
         for text in (content.subject, content.text, _Elements(content.html).text):
             assert shown in text
             assert chosen == shown or chosen not in text
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("ada.new@mail.example.org", "ada.new@mail.example.org"),
+        ("a@evil.example/login", "a@evil. example/login"),
+        ("https://evil.example/@b.example", "https: //evil. example/@b. example"),
+        ("a@b.example\r\nBcc: c@d.example", "a@b.example Bcc: c@d.example"),
+    ],
+)
+def test_the_address_that_an_account_has_now_is_told_as_it_is_and_leads_nowhere(address: str, shown: str) -> None:
+    content = TEMPLATES.render(MailPurpose.EMAIL_CHANGED, {**CONTEXTS[MailPurpose.EMAIL_CHANGED], "new": address})
+    assert content.subject == f"The email address of your account is now {shown}"
+    page = _Elements(content.html)
+    for text in (content.text, page.text):
+        assert f"your account at Lab ID is {shown}. Mail about" in text
+        assert "If that was not you, somebody else may be using your account: tell whoever runs Lab ID." in text
+    assert {attributes["href"] for tag, attributes in page.elements if tag == "a"} == {URL, "https://id.example.org"}
 
 
 def test_a_persons_own_words_keep_their_lines_and_are_set_off() -> None:

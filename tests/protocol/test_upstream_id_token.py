@@ -1,6 +1,7 @@
 """What is believed of another provider's ID token: OpenID Connect Core §2, §3.1.3.7, §5.1, §5.3.2."""
 
 import re
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from idp.domain.upstream import UpstreamIdentity
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
-from idp.protocol.upstream_id_token import Expected, check_address, judge, with_userinfo
+from idp.protocol.upstream_id_token import Expected, check_address, judge, lowers_to_ascii, with_userinfo
 from tests.support.clock import START
 from tests.support.strategies import documents
 
@@ -256,6 +257,12 @@ def test_an_address_is_proven_where_the_provider_says_so_or_never_says_and_is_tr
         ("jane@-example.org", None),
         ("j" * 65 + "@example.org", None),
         ("jane@" + ".".join(["a" * 60] * 5), None),
+        # In lower case these would be kate@, kaethe@ and jim@: other people's mailboxes, or another domain.
+        ("\N{KELVIN SIGN}ate@example.org", None),
+        ("\N{KELVIN SIGN}äthe@example.org", None),
+        ("J\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}m@example.org", None),
+        ("jane@\N{KELVIN SIGN}.example", None),
+        ("ÄNN@example.org", "änn@example.org"),
         (None, None),
         (["jane@example.org"], None),
         (1, None),
@@ -265,6 +272,16 @@ def test_an_address_that_is_none_counts_as_none(address: Any, read: str | None) 
     assert check_address(address) == read
     identity = judged(email=address)
     assert (identity.email, identity.proven_email) == (read, read)
+
+
+def test_no_letter_beyond_ascii_becomes_one_of_ascii_unnoticed() -> None:
+    letters = (chr(number) for number in range(0x80, sys.maxunicode + 1))
+    cased = [letter for letter in letters if letter.lower() != letter]
+    assert len(cased) > 1000
+    turned = {letter for letter in cased if any(mark.isascii() for mark in letter.lower())}
+    assert {letter for letter in cased if lowers_to_ascii(letter)} == turned
+    assert "\N{KELVIN SIGN}" in turned
+    assert not lowers_to_ascii("KATE@EXAMPLE.ORG")
 
 
 def test_an_address_of_another_claim_is_not_vouched_for_by_email_verified_s5_1() -> None:

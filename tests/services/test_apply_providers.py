@@ -22,6 +22,7 @@ from tests.support.clock import START, FakeClock
 from tests.support.factories import ISSUER, LAB_ID, make_client, make_installation, make_lab, make_user
 
 KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" * 32)
+GOOGLE = "https://accounts.google.com"
 CAMPUS = """\
 providers:
   - name: campus
@@ -45,7 +46,7 @@ async def apply(store: Store, clock: FakeClock) -> AsyncIterator[Apply]:
     async with store.write() as tx:
         await tx.installations.add(make_installation())
     hasher = PasswordHasher(memory_kib=32, time_cost=1)
-    yield Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8, entitlements=False, google=True)
+    yield Apply(store, KEYS, hasher, clock, issuer=ISSUER, password_min_length=8, entitlements=False, google=GOOGLE)
     hasher.close()
 
 
@@ -304,7 +305,7 @@ async def in_by_rule(store: Store, rule: LabRule, role: LabRole) -> None:
     """Let Alice, of whom the provider told what the rule is about, be a member by it."""
     linked = LinkedAccount(
         id="la_1",
-        issuer="https://accounts.google.com",
+        issuer=GOOGLE,
         sub="1",
         user_id="u_alice",
         provider=rule.provider,
@@ -347,6 +348,28 @@ async def test_whom_another_rule_of_the_same_file_takes_in_stays(apply: Apply, s
     await run(apply, other, prune=True)
     new = (await rules(store))["new"]
     assert [(each.role, each.granted_by) for each in await held(store)] == [(LabRole.MEMBER, new.id)]
+
+
+STAFF = "labs: [{slug: bio, name: Biology, rules: [{provider: campus, claim: groups, value: staff}]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "after"), [("login", [LabRole.VIEWER]), ("other", [])], ids=["the same issuer", "another issuer"]
+)
+async def test_a_rule_that_changes_is_judged_by_the_issuer_that_its_provider_is_after_it(
+    apply: Apply, store: Store, host: str, after: list[LabRole]
+):
+    await run(apply, CAMPUS + STAFF)
+    await in_by_rule(store, (await rules(store))["staff"], LabRole.MEMBER)
+    async with store.write() as tx:
+        linked = await tx.linked_accounts.get("la_1")
+        await tx.linked_accounts.save(replace(linked, issuer="https://login.campus.example"))
+    # The provider alone ends nobody.
+    await run(apply, CAMPUS.replace("https://login", f"https://{host}"))
+    assert len(await held(store)) == 1
+    changed = CAMPUS.replace("https://login", f"https://{host}") + STAFF.replace("staff}", "staff, role: viewer}")
+    await run(apply, changed)
+    assert [each.role for each in await held(store)] == after
 
 
 async def test_what_a_rule_gave_is_not_exported_as_if_somebody_had_given_it(apply: Apply, store: Store):

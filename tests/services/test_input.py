@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
-from idp.services.input import Input, InputRefused, Lines, Text
+from idp.services.input import Email, Input, InputRefused, Lines, Text
 
 
 class Named(Input):
     name: Text | None = None
     notes: Lines | None = None
+    email: Email | None = None
 
 
 def fault(**raw: Any) -> str | None:
@@ -74,3 +75,10 @@ def test_control_characters_are_refused(mark: str):
 def test_only_notes_have_lines():
     assert fault(notes="one\r\ntwo") is None
     assert fault(name="one\ntwo") == "it holds control characters"
+
+
+@pytest.mark.parametrize("letter", ["\N{KELVIN SIGN}", "\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}"])
+@pytest.mark.parametrize("address", ["{}ate@lab.example", "{}äte@lab.example", "kate@{}.example"])
+def test_an_address_that_lower_case_would_make_anothers_is_refused(letter: str, address: str):
+    assert fault(email=address.format(letter)) == "it holds a letter that is another one in lower case"
+    assert Named.read({"email": " ÄNN@Lab.example "}).email == "änn@lab.example"

@@ -1,7 +1,7 @@
 """Rules that make members of labs by what other providers tell: who may write them, and what follows from them."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -34,6 +34,7 @@ LOOKS = make_user(id="u_looks", email="looks@example.org", roles=(AdminRole.VIEW
 ADA = make_user(id="u_ada", email="ada@example.org")
 EVE = make_user(id="u_eve", email="eve@example.org")
 HD = {"hd": "example.org"}
+ISSUERS = {"google": "https://g.example", "uni": "https://u.example"}
 MEMBER, VIEWER, ADMIN = LabRole.MEMBER, LabRole.VIEWER, LabRole.ADMIN
 
 
@@ -43,15 +44,16 @@ class FewProviders:
     def forget(self) -> None:
         """There is nothing to read anew."""
 
+    async def issuers(self) -> Mapping[str, str]:
+        return ISSUERS
+
     async def all(self) -> tuple[Provider, ...]:
         common: Any = {"client_id": "us", "created_at": START, "updated_at": START}
         return (
             Provider(
-                name="google", kind=ProviderKind.GOOGLE, display_name="Google", issuer="https://g.example", **common
+                name="google", kind=ProviderKind.GOOGLE, display_name="Google", issuer=ISSUERS["google"], **common
             ),
-            Provider(
-                name="uni", kind=ProviderKind.OIDC, display_name="University", issuer="https://u.example", **common
-            ),
+            Provider(name="uni", kind=ProviderKind.OIDC, display_name="University", issuer=ISSUERS["uni"], **common),
         )
 
 
@@ -60,7 +62,7 @@ async def rules(store: Store, clock: FakeClock, installed: Installed) -> LabRule
     """Ada looks after `bio`, Root after everything; Eve belongs to nothing."""
     labs = [make_lab(), make_lab(id="lab_chem", slug="chem", name="Chemistry")]
     await add_all(store, [ROOT, LOOKS, ADA, EVE, *labs, make_membership(user_id=ADA.id, role=ADMIN)])
-    return LabRules(store, FewProviders(), clock)  # type: ignore[arg-type]  # the one method that is asked
+    return LabRules(store, FewProviders(), clock)  # type: ignore[arg-type]  # the methods that are asked
 
 
 def make_account(**changes: Any) -> LinkedAccount:
@@ -99,7 +101,7 @@ async def actor(store: Store, user: User) -> Actor:
         return await acting_user(tx, user, acr=ACR_LADDER[-1], now=START)
 
 
-async def sign_in(store: Store, account: LinkedAccount | None = None) -> None:
+async def sign_in(store: Store, account: LinkedAccount | None = None, *, issuers: Mapping[str, str] = ISSUERS) -> None:
     """Do what a sign-in does: renew what is kept of the account, then follow the rules."""
     account = account or make_account()
     async with store.write() as tx:
@@ -107,7 +109,7 @@ async def sign_in(store: Store, account: LinkedAccount | None = None) -> None:
             await tx.linked_accounts.add(account)
         else:
             await tx.linked_accounts.save(account)
-        await follow_rules(tx, account.user_id, account, now=START)
+        await follow_rules(tx, account.user_id, account, issuers, now=START)
 
 
 async def held(store: Store, user: User = EVE) -> dict[str, tuple[LabRole, str | None]]:
@@ -348,6 +350,53 @@ async def test_a_second_account_neither_ends_what_the_first_gave_nor_does_anothe
     assert await held(store) == {"chem": (MEMBER, "lr_2")}
 
 
+# The provider's name was another issuer's once, whose people have accounts under it still.
+OLD = make_account(id="la_old", issuer="https://old.example")
+
+
+@pytest.mark.parametrize("was_in", [False, True])
+async def test_a_sign_in_counts_nothing_that_another_issuer_told_under_the_providers_name(
+    rules: LabRules, store: Store, was_in: bool
+):
+    chem = make_rule(id="lr_2", lab_id="lab_chem", provider="uni", claim="groups", value="staff")
+    await add_all(store, [make_rule(), chem, OLD])
+    if was_in:
+        await add_all(store, [make_membership(user_id=EVE.id, granted_by="lr_1")])
+    await sign_in(store, make_account(claims={}))
+    assert await held(store) == {}
+    # Nor where another provider's sign-in has it looked at.
+    uni = make_account(id="la_3", issuer="https://u.example", provider="uni", claims={"groups": ["staff"]})
+    await sign_in(store, uni)
+    assert await held(store) == {"chem": (MEMBER, "lr_2")}
+
+
+async def test_what_a_provider_gave_that_is_gone_ends_at_the_next_sign_in_through_another(
+    rules: LabRules, store: Store
+):
+    await add_all(store, [make_rule(), make_rule(id="lr_2", lab_id="lab_chem", provider="uni")])
+    uni = make_account(id="la_3", issuer="https://u.example", provider="uni")
+    for account in (make_account(), uni):
+        await sign_in(store, account)
+    assert await held(store) == {"bio": (MEMBER, "lr_1"), "chem": (MEMBER, "lr_2")}
+    await sign_in(store, uni, issuers={"uni": ISSUERS["uni"]})
+    assert await held(store) == {"chem": (MEMBER, "lr_2")}
+
+
+@pytest.mark.parametrize("unlinked", [True, False])
+async def test_an_account_of_another_issuer_keeps_nobody_in(rules: LabRules, store: Store, unlinked: bool):
+    viewers = make_rule(id="lr_2", claim="groups", value="staff", role=VIEWER)
+    await add_all(store, [make_rule(), viewers, replace(OLD, claims={**HD, "groups": ["staff"]})])
+    await sign_in(store)
+    assert await held(store) == {"bio": (MEMBER, "lr_1")}
+    if unlinked:
+        async with store.write() as tx:
+            await tx.linked_accounts.delete("la_1")
+            await forget_linked(tx, make_account(), ISSUERS, now=START)
+    else:
+        assert await rules.delete(OPERATOR, "bio", "lr_1") == 1
+    assert await held(store) == {}
+
+
 async def test_an_account_that_is_unlinked_takes_what_only_it_gave(rules: LabRules, store: Store):
     chem = make_rule(id="lr_2", lab_id="lab_chem", claim="groups", value="staff")
     await add_all(store, [make_rule(), chem])
@@ -357,10 +406,10 @@ async def test_an_account_that_is_unlinked_takes_what_only_it_gave(rules: LabRul
     for account, left in ((first, {"bio": (MEMBER, "lr_1")}), (second, {})):
         async with store.write() as tx:
             await tx.linked_accounts.delete(account.id)
-            await forget_linked(tx, account, now=START)
+            await forget_linked(tx, account, ISSUERS, now=START)
         assert await held(store) == left
     async with store.write() as tx:
-        await forget_linked(tx, second, now=START)
+        await forget_linked(tx, second, ISSUERS, now=START)
 
 
 async def test_a_membership_by_a_rule_that_is_gone_ends_with_the_next_sign_in(rules: LabRules, store: Store):
@@ -375,7 +424,7 @@ async def test_where_a_provider_has_no_rules_a_sign_in_costs_one_statement(
     await add_all(store, [make_rule(provider="uni"), make_account()])
     async with store.write() as tx:
         statements.clear()
-        await follow_rules(tx, EVE.id, make_account(), now=START)
+        await follow_rules(tx, EVE.id, make_account(), ISSUERS, now=START)
         assert len(statements) == 1
 
 
@@ -384,7 +433,7 @@ async def test_a_sign_in_that_changes_nothing_only_reads(rules: LabRules, store:
     await sign_in(store)
     async with store.write() as tx:
         statements.clear()
-        await follow_rules(tx, EVE.id, make_account(), now=START)
+        await follow_rules(tx, EVE.id, make_account(), ISSUERS, now=START)
         assert [statement.split()[0] for statement in statements] == ["SELECT"] * 3
         assert not any("FOR" in statement for statement in statements)
 
@@ -396,7 +445,7 @@ async def test_of_two_sign_ins_of_one_person_at_once_one_makes_the_membership(ru
 
     async def once(account: LinkedAccount) -> None:
         async with store.write() as tx:
-            await follow_rules(tx, EVE.id, account, now=START)
+            await follow_rules(tx, EVE.id, account, ISSUERS, now=START)
 
     await asyncio.gather(*(once(make_account(id=id, sub=id[-1])) for id in ("la_1", "la_2") * 4))
     assert await held(store) == {"bio": (MEMBER, "lr_1"), "chem": (MEMBER, "lr_2")}
@@ -455,14 +504,14 @@ async def test_a_rule_that_is_changed_or_deleted_along_with_others_is_settled_in
     await crowd(store, 5)
     async with store.write() as tx:
         await tx.lab_rules.save(make_rule(role=VIEWER))
-        assert await settle_rule(tx, make_rule(), actor="apply", now=START) == 0
+        assert await settle_rule(tx, make_rule(), ISSUERS, actor="apply", now=START) == 0
         found = await tx.members.given_by("lab_bio", "lr_1", limit=9)
         assert [each.membership.role for each in found] == [VIEWER] * 5
         await tx.lab_rules.delete("lr_1")
-        assert await settle_rule(tx, make_rule(), actor="apply", now=START) == 5
+        assert await settle_rule(tx, make_rule(), ISSUERS, actor="apply", now=START) == 5
         assert await tx.members.given_by("lab_bio", "lr_1", limit=9) == []
         await tx.labs.bury(make_lab(), now=START)
-        assert await settle_rule(tx, make_rule(), actor="apply", now=START) == 0
+        assert await settle_rule(tx, make_rule(), ISSUERS, actor="apply", now=START) == 0
 
 
 async def test_a_sign_in_beside_the_end_of_its_rule_leaves_nobody_behind(rules: LabRules, store: Store):
@@ -489,7 +538,11 @@ async def test_the_preview_tells_who_comes_in_who_is_there_and_who_stays_out(
             for number, (user, claims) in enumerate(people)
         ],
     )
-    await add_all(store, [make_account(id="la_u", issuer="https://u.example", provider="uni", user_id=LOOKS.id)])
+    strangers = [("la_u", "https://u.example", "uni"), ("la_old", "https://old.example", "google")]
+    await add_all(
+        store,
+        [make_account(id=id, issuer=issuer, provider=name, user_id=LOOKS.id) for id, issuer, name in strangers],
+    )
     preview = await rules.preview(await actor(store, ROOT), "bio", given())
     parts = [[user.id for user in part] for part in (preview.comes, preview.belongs, preview.stays_out)]
     assert parts == [[EVE.id], [ADA.id], [gone.id]]

@@ -9,6 +9,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from idp.crypto.jose import Signer, generate_key, left_half_hash
 from idp.domain.clock import system_clock
@@ -38,6 +39,12 @@ __all__ = ["evil", "evil_server", "hasty", "side"]
 
 OIDC = ProviderKind.OIDC
 HOUR = 3600
+
+
+def headed(status: int, **headers: str) -> Answer:
+    """Answer with header fields, whose names are written with underscores."""
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda _request, _usual: Response("{}", status, fields, "application/json")
 
 
 @pytest.fixture
@@ -360,7 +367,12 @@ async def test_name_and_secret_are_encoded_for_basic_rfc6749_s2_3_1(
         (body('{"access_token":"\\ud800"}'), UpstreamFault.DOWN, "no JSON"),
         (body(b"\xff"), UpstreamFault.DOWN, "no JSON"),
         (body(b""), UpstreamFault.DOWN, "no JSON"),
-        (body("x" * 300_000), UpstreamFault.DOWN, "more than"),
+        (body("x" * 300_000), UpstreamFault.INVALID, "more than"),
+        (body("x" * 300_000, status=400), UpstreamFault.INVALID, "more than"),
+        (body("x" * 300_000, status=503), UpstreamFault.DOWN, "more than"),
+        (headed(302, location="/"), UpstreamFault.INVALID, "not followed"),
+        (headed(200, content_encoding="gzip"), UpstreamFault.INVALID, "content coding"),
+        (headed(502, content_encoding="gzip"), UpstreamFault.DOWN, "content coding"),
         (html(500), UpstreamFault.DOWN, "status 500"),
         (body('{"error":"server_error"}', status=503), UpstreamFault.DOWN, "status 503"),
     ],
@@ -465,7 +477,7 @@ async def test_an_id_token_that_is_not_for_us_now_signs_nobody_in_core_s3_1_3_7(
 
 async def test_a_megabyte_of_claims_is_not_even_read(side: Side, connector: Connector, evil: EvilProvider) -> None:
     evil.id_token["groups"] = ["x" * 1000] * 1000
-    assert is_refused(await side.refusal(connector), UpstreamFault.DOWN, "more than 262144 bytes")
+    assert is_refused(await side.refusal(connector), UpstreamFault.INVALID, "more than 262144 bytes")
 
 
 async def _unsigned(evil: EvilProvider) -> None:
@@ -633,6 +645,21 @@ async def test_a_provider_without_userinfo_is_believed_by_its_id_token_alone(
     assert (identity.sub, identity.email) == ("248289761001", None)
 
 
+# What a person's name, groups or picture may make of userinfo.
+OF_ONE_PERSON = [
+    (html(), "no JSON"),
+    (body("[]"), "no object"),
+    (body('{"sub":"248289761001","name":"\\ud800"}'), "no JSON"),
+    (body('{"sub":"248289761001","name":NaN}'), "no JSON"),
+    (body('{"sub":"248289761001","name":' + "[" * 100_000), "no JSON"),
+    (body(b'{"sub":"248289761001","name":"\xff"}'), "no JSON"),
+    (body(f'{{"sub":"248289761001","age":{"9" * 5000}}}'), "no JSON"),
+    (body("x" * 300_000), "more than"),
+    (headed(303, location="/"), "not followed"),
+    (headed(200, content_encoding="gzip"), "content coding"),
+]
+
+
 @pytest.mark.parametrize(
     ("answer", "fault", "detail", "times"),
     [
@@ -640,10 +667,9 @@ async def test_a_provider_without_userinfo_is_believed_by_its_id_token_alone(
         (body("{}"), UpstreamFault.INVALID, "somebody else", 1),
         (body("a.b.c", "application/jwt"), UpstreamFault.INVALID, "userinfo_signed_response_alg", 1),
         (body('{"error":"invalid_token"}', status=401), UpstreamFault.REFUSED, "status 401", 1),
-        (html(), UpstreamFault.DOWN, "no JSON", 1),
-        (body("[]"), UpstreamFault.DOWN, "no object", 1),
+        *((answer, UpstreamFault.INVALID, detail, 1) for answer, detail in OF_ONE_PERSON),
         (html(503), UpstreamFault.DOWN, "status 503", 2),
-        (body("x" * 300_000), UpstreamFault.DOWN, "more than", 2),
+        (body("x" * 300_000, status=503), UpstreamFault.DOWN, "more than", 2),
     ],
 )
 async def test_userinfo_that_is_not_to_be_had_or_believed_signs_nobody_in_core_s5_3_2(
@@ -744,6 +770,28 @@ async def test_a_provider_that_was_down_five_times_is_left_alone_for_a_while(
     assert (await side.identify(connector)).sub == "248289761001"
 
 
+async def test_nobodys_name_or_groups_shut_the_provider_off_for_the_others(
+    side: Side, connector: Connector, evil: EvilProvider
+) -> None:
+    evil.claims_in_id_token = False
+    for answer, _ in OF_ONE_PERSON:
+        evil.bend["userinfo"] = answer
+        assert (await side.refusal(connector)).fault is UpstreamFault.INVALID
+    evil.bend.clear()
+    evil.id_token["groups"] = ["x" * 1000] * 300
+    for _ in range(FAILURES):
+        assert (await side.refusal(connector)).fault is UpstreamFault.INVALID
+    evil.id_token.clear()
+    assert (await side.identify(connector)).sub == "248289761001"
+
+
+async def test_what_is_fetched_for_everybody_is_down_when_it_is_too_large(
+    side: Side, connector: Connector, evil: EvilProvider
+) -> None:
+    evil.bend["jwks"] = body("x" * 300_000)
+    assert is_refused(await side.refusal(connector), UpstreamFault.DOWN, "more than 262144 bytes")
+
+
 async def test_a_refusal_shuts_nobody_off(side: Side, connector: Connector, evil: EvilProvider) -> None:
     """Or else anybody could do it, with a browser and some wrong codes."""
     for answer in (html(403), failing(429), body('{"error":"invalid_grant"}', status=400)):
@@ -808,6 +856,13 @@ async def test_signing_out_there_names_the_session_and_where_to_go_on_rp_initiat
     assert query(url or "") == expected
 
 
+async def test_signing_out_there_sends_no_state_where_nothing_hangs_on_it_rp_initiated_logout_s2(
+    connector: Connector,
+) -> None:
+    url = await connector.logout_url("a.b.c", post_logout_redirect_uri="https://id.example/", state="")
+    assert set(query(url or "")) == {"client_id", "post_logout_redirect_uri", "id_token_hint"}
+
+
 async def test_signing_out_there_is_left_out_where_it_is_not_offered(side: Side, evil: EvilProvider) -> None:
     async def url(connector: Connector) -> str | None:
         return await connector.logout_url("a.b.c", post_logout_redirect_uri="https://id.example/", state="s")
@@ -838,8 +893,9 @@ async def test_an_api_token_comes_of_the_refresh_token_rfc6749_s6(side: Side, ev
     connector = side.connect(evil, OIDC, api_scope="openid")
     identity = await side.identify(connector, replace(LEFT, api=True))
     assert identity.refresh_token
-    token = await connector.api_token(identity.refresh_token)
-    assert evil.last("token").form == {"grant_type": "refresh_token", "refresh_token": identity.refresh_token}
+    token = await connector.api_token(identity.refresh_token, scope="openid")
+    asked = {"grant_type": "refresh_token", "refresh_token": identity.refresh_token, "scope": "openid"}
+    assert evil.last("token").form == asked
     assert token.access_token
     assert token.access_token not in repr(token)
     assert token.expires_in == HOUR
@@ -847,7 +903,7 @@ async def test_an_api_token_comes_of_the_refresh_token_rfc6749_s6(side: Side, ev
     assert token.refresh_token not in (None, identity.refresh_token)
     evil.token |= {"refresh_token": ABSENT, "expires_in": ABSENT, "scope": ABSENT, "id_token": ABSENT}
     assert token.refresh_token
-    again = await connector.api_token(token.refresh_token)
+    again = await connector.api_token(token.refresh_token, scope="openid")
     assert (again.refresh_token, again.expires_in, again.scope) == (None, None, None)
 
 
@@ -864,7 +920,7 @@ async def test_an_api_token_that_was_taken_back_is_denied_rfc6749_s5_2(
 ) -> None:
     evil.refuse_token(error)
     with pytest.raises(UpstreamRefused) as caught:
-        await connector.api_token("r")
+        await connector.api_token("r", scope="openid")
     assert is_refused(caught.value, fault, error)
 
 

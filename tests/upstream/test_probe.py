@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from starlette.responses import Response
 
 from idp.domain.clock import system_clock
 from idp.domain.provider import ProviderKind
@@ -20,6 +21,9 @@ __all__ = ["evil", "evil_server", "side"]
 OIDC, GOOGLE = ProviderKind.OIDC, ProviderKind.GOOGLE
 ALL = ["discovery", "issuer", "endpoints", "algorithms", "pkce", "keys", "clock", "callback", "client"]
 
+NOT_CHECKED = "callback (not checked)"
+REGISTER = "Register exactly this address: the redirect URIs of this client at the provider."
+
 
 async def probe(
     side: Side, evil: EvilProvider, kind: ProviderKind = OIDC, *, late: float = 0, **changes: Any
@@ -33,6 +37,7 @@ async def test_a_provider_that_is_well_set_up_passes_every_step(side: Side, evil
     assert list(found) == ALL
     assert all(finding.ok for finding in found.values())
     assert found["issuer"].text == f"The issuer is {evil.issuer}."
+    assert found["callback"].text == f"{CALLBACK} is registered: the provider answers there."
     assert found["algorithms"].text == "ID tokens are signed with RS256."
     assert found["keys"].text == "1 of its keys can be used here."
     assert found["client"].text == "The provider knows the client, and takes its secret."
@@ -41,19 +46,19 @@ async def test_a_provider_that_is_well_set_up_passes_every_step(side: Side, evil
 async def test_the_address_to_register_is_always_told_exactly(side: Side, evil: EvilProvider) -> None:
     evil.bend["discovery"] = failing()
     found = await probe(side, evil)
-    assert list(found) == ["discovery", "callback"]
-    assert found["callback"].text == CALLBACK
-    assert (
-        found["callback"].advice == "Register exactly this address: the redirect URIs of this client at the provider."
-    )
+    assert list(found) == ["discovery", NOT_CHECKED]
+    assert found[NOT_CHECKED].text == f"Only a sign-in shows whether {CALLBACK} is registered."
+    assert found[NOT_CHECKED].advice == REGISTER
 
 
 async def test_the_advice_for_google_names_the_places_of_its_console(side: Side, evil: EvilProvider) -> None:
+    evil.set_redirect_uris("https://id.example.org/login/google/callback")
     found = await probe(side, evil, GOOGLE, secret="another")
     place = "Google Cloud console → Google Auth Platform → Clients → your OAuth 2.0 client"
     assert found["callback"].advice == f"Register exactly this address: {place} → Authorized redirect URIs."
-    assert found["origin"].text == "http://localhost:8000"
-    assert f"{place} → Authorized JavaScript origins" in found["origin"].advice
+    origin = found["origin (not checked)"]
+    assert origin.text == "http://localhost:8000"
+    assert f"{place} → Authorized JavaScript origins" in origin.advice
     assert found["client"].advice.endswith(f"with {place}.")
 
 
@@ -102,7 +107,7 @@ async def test_another_issuer_is_told_in_the_providers_words_discovery_s4_3(
 async def test_endpoints_that_cannot_be_used_are_named(side: Side, evil: EvilProvider) -> None:
     evil.metadata["token_endpoint"] = "ftp://a.example/token"
     found = await probe(side, evil)
-    assert list(found) == ["discovery", "issuer", "endpoints", "callback"]
+    assert list(found) == ["discovery", "issuer", "endpoints", NOT_CHECKED]
     assert found["endpoints"].text == "token_endpoint in the metadata does not begin with https://."
 
 
@@ -179,6 +184,98 @@ async def test_a_token_endpoint_out_of_reach_tells_neither_time_nor_client(side:
     assert "is not known" in found["clock"].text
     assert not found["client"].ok
     assert "IDP_OUTBOUND_ALLOW" in found["client"].text
+
+
+# ── The callback address ────────────────────────────────────────────────────────────────────────────────────────────
+def leading(location: str) -> Answer:
+    return lambda _request, _usual: Response(status_code=302, headers={"location": location})
+
+
+async def test_the_provider_is_asked_to_answer_at_our_address_and_to_ask_nobody_oidc_core_s3_1_2_1(
+    side: Side, evil: EvilProvider
+) -> None:
+    evil.bend["authorize"] = leading(f"{CALLBACK}?code=given")
+    await probe(side, evil)
+    asked = evil.last("authorize")
+    assert (asked.query["redirect_uri"], asked.query["client_id"]) == (CALLBACK, evil.client_id)
+    assert (asked.query["prompt"], asked.query["scope"]) == ("none", "openid")
+    assert len(asked.query["code_challenge"]) == 43
+    assert "cookie" not in asked.headers
+    # What it gives is nobody's.
+    assert all(seen.form.get("code") != "given" for seen in evil.requests)
+    assert evil.count("userinfo") == 0
+
+
+@pytest.mark.parametrize("kind", [OIDC, GOOGLE, ProviderKind.ORCID])
+async def test_an_address_that_is_not_registered_is_found_rfc6749_s4_1_2_1(
+    side: Side, evil: EvilProvider, kind: ProviderKind
+) -> None:
+    evil.set_redirect_uris(f"{CALLBACK}/", "https://id.example.org/login/campus/callback")
+    callback = (await probe(side, evil, kind))["callback"]
+    assert not callback.ok
+    assert callback.text.startswith(f"The provider shows a page of status 400 instead of answering at {CALLBACK}: ")
+    assert callback.advice.startswith("Register exactly this address: ")
+    evil.set_redirect_uris(CALLBACK)
+    assert (await probe(side, evil, kind))["callback"].ok
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("?error=login_required&state=s", " with login_required."),
+        ("#error=login_required&state=s", " with login_required."),
+        ("?code=c&state=s", "."),
+        ("?error=%3Cb%3E%0A", "."),
+        ("", "."),
+    ],
+)
+async def test_whoever_answers_there_knows_the_address_whatever_it_says_oidc_core_s3_1_2_6(
+    side: Side, evil: EvilProvider, answer: str, told: str
+) -> None:
+    evil.bend["authorize"] = leading(f"{CALLBACK}{answer}")
+    callback = (await probe(side, evil))["callback"]
+    assert callback.ok
+    assert callback.text == f"{CALLBACK} is registered: the provider answers there{told}"
+    assert callback.advice == ""
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (html(), "the provider shows a page instead of answering there."),
+        (leading("/signin?next=secret"), "the provider leads to /signin instead of answering there."),
+        (leading(f"{CALLBACK}/?code=c"), f"the provider leads to {CALLBACK}/ instead of answering there."),
+        (leading(f"{CALLBACK}.evil.example"), f"the provider leads to {CALLBACK}.evil.example instead"),
+        (leading(f"https://a.example/#{CALLBACK}?code=c"), "the provider leads to https://a.example/ instead"),
+        (failing(304), "the provider leads to nowhere instead"),
+        (body("x" * 300_000, "text/html", 400), "answered with more than 262144 bytes."),
+    ],
+)
+async def test_whoever_answers_elsewhere_shows_nothing_and_it_is_never_called_well(
+    side: Side, evil: EvilProvider, answer: Answer, told: str
+) -> None:
+    evil.bend["authorize"] = answer
+    found = await probe(side, evil)
+    assert "callback" not in found
+    callback = found[NOT_CHECKED]
+    assert callback.text.startswith(f"Whether {CALLBACK} is registered could not be checked: ")
+    assert told in callback.text
+    assert "secret" not in callback.text
+    assert (callback.ok, callback.advice) == (True, REGISTER)
+    assert found["client"].ok
+
+
+async def test_an_authorization_endpoint_out_of_reach_leaves_the_address_unknown(
+    side: Side, evil: EvilProvider
+) -> None:
+    evil.metadata["authorization_endpoint"] = "http://10.0.0.1:8080/authorize"
+    assert "IDP_OUTBOUND_ALLOW" in (await probe(side, evil))[NOT_CHECKED].text
+
+
+async def test_what_the_endpoint_has_in_its_own_query_stays_rfc6749_s3_1(side: Side, evil: EvilProvider) -> None:
+    evil.metadata["authorization_endpoint"] = f"{evil.issuer}/authorize?realm=staff"
+    assert (await probe(side, evil))["callback"].ok
+    assert evil.last("authorize").query["realm"] == "staff"
 
 
 # ── The client ──────────────────────────────────────────────────────────────────────────────────────────────────────

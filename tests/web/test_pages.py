@@ -72,6 +72,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "demo_accounts": accounts,
             "providers": [provider(text, kind) for kind in ProviderKind],
             "password_first": False,
+            "other_ways_url": text,
             "one_tap": {"client_id": text, "nonce": text, "login_uri": text, "style_nonce": text},
         },
         "upstream_refused.html": {
@@ -83,6 +84,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "again_url": text,
             "other_ways_url": text,
             "provider": text,
+            "address": text,
         },
         "link_account.html": {
             **form,
@@ -271,7 +273,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "demo_accounts": [],
             "providers": [],
         },
-        "upstream_refused.html": dict.fromkeys(("again_url", "other_ways_url", "provider")),
+        "upstream_refused.html": dict.fromkeys(("again_url", "other_ways_url", "provider", "address")),
         "link_account.html": {
             "step": "prove",
             "user_label": None,
@@ -421,7 +423,7 @@ def test_texts_from_outside_are_inert_and_shown_as_they_are(pages: Pages, name: 
 
 NAMED: dict[str, dict[str, Any]] = {
     "login.html": {"client": described(HEBREW), "providers": [provider(HEBREW, kind) for kind in ProviderKind]},
-    "upstream_refused.html": {"provider": HEBREW},
+    "upstream_refused.html": {"provider": HEBREW, "address": HEBREW},
     "link_account.html": {"provider": HEBREW, "upstream_label": HEBREW, "user_label": HEBREW},
     "changed_address.html": {"provider": HEBREW, "old": HEBREW, "new": HEBREW, "user_label": HEBREW},
     "account/linked.html": everything(HEBREW)["account/linked.html"] | {"error": None, "notice": None},
@@ -618,7 +620,7 @@ def test_login_without_providers_shows_no_divider(pages: Pages):
 def test_login_that_asks_for_a_password_offers_no_provider_and_no_other_account(pages: Pages):
     page = read(pages, "login.html", CONTEXTS["full"]["login.html"] | {"password_first": True, "client": None})
     assert [button["class"] for button in page.all("button")] == ["primary"]
-    assert [link["href"] for link in page.all("a")] == ["#main"]
+    assert [link["href"] for link in page.all("a")][1:] == [CONTEXTS["full"]["login.html"]["other_ways_url"]]
 
 
 @pytest.mark.parametrize("kind", [*ProviderKind, "of tomorrow"])
