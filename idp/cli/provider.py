@@ -12,6 +12,7 @@ from idp.domain.provider import Provider, ProviderStatus
 
 if TYPE_CHECKING:
     from idp.opening import Opened
+    from idp.services.provider_dependents import Dependents
     from idp.upstream.connector import Finding
 
 app = group("Other providers through which people sign in here.")
@@ -91,25 +92,34 @@ def enable(name: _Name, as_json: Json = False) -> None:
 
 @app.command()
 def disable(name: _Name, as_json: Json = False) -> None:
-    """Let nobody sign in through a provider any more; who is signed in stays so."""
+    """Let nobody sign in through a provider any more, and say what hangs on it; who is signed in stays so."""
     _set_status(name, ProviderStatus.DISABLED, as_json=as_json)
 
 
 def _set_status(name: str, status: ProviderStatus, *, as_json: bool) -> None:
-    async def run(opened: "Opened") -> tuple[Provider, str]:
+    async def run(opened: "Opened") -> "tuple[Provider, str, Dependents | None]":
+        from idp.services.provider_dependents import dependents_of
         from idp.services.provider_input import set_provider_status
         from idp.services.providers import GOOGLE
 
         if name == GOOGLE:
             refuse("google comes from the settings: set or unset IDP_GOOGLE_CLIENT_ID and IDP_GOOGLE_CLIENT_SECRET")
         provider = await set_provider_status(opened.store, opened.clock, name, status, actor=ACTOR)
-        return provider, opened.providers.redirect_uri(provider)
+        redirect_uri = opened.providers.redirect_uri(provider)
+        if provider.active:
+            return provider, redirect_uri, None
+        usable = {each.issuer for each in await opened.providers.shown()}
+        async with opened.store.read() as tx:
+            return provider, redirect_uri, await dependents_of(tx, provider, usable)
 
-    provider, redirect_uri = over_store(run)
+    provider, redirect_uri, hanging = over_store(run)
     if as_json:
-        echo_json(_document(provider, redirect_uri))
-    else:
-        typer.echo(f"{provider.name} is {provider.status}")
+        more = {} if hanging is None else {"dependents": asdict(hanging)}
+        echo_json({**_document(provider, redirect_uri), **more})
+        return
+    typer.echo(f"{provider.name} is {provider.status}")
+    for text in () if hanging is None else hanging.told():
+        typer.echo(f"  {text}")
 
 
 def _document(provider: Provider, redirect_uri: str) -> dict[str, Any]:

@@ -74,13 +74,6 @@ def _about_provider(entry: Entry[ProviderInput], state: State) -> Iterator[Fault
             "only where the provider itself gives people their addresses"
         )
         yield entry.fault("assume_email_verified", text)
-    twins = [
-        other.name
-        for other in state.providers.values()
-        if other is not provider and (other.issuer, other.client_id) == (provider.issuer, provider.client_id)
-    ]
-    if twins:
-        yield entry.fault("client_id", f"it is that of {twins[0]} at the same issuer: people are shown one thing twice")
     for position, client_id in enumerate(provider.api_clients):
         if client_id not in state.clients:
             yield entry.source.fault((*entry.place, "api_clients", position), f"there is no client {client_id}")

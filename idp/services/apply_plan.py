@@ -16,7 +16,7 @@ from idp.domain.lab_grant import LabGrant
 from idp.domain.user import User
 from idp.services.accounts import is_super_admin
 from idp.services.apply_file import ApplyFile, Entry
-from idp.services.apply_providers import compare_providers, compare_rules
+from idp.services.apply_providers import compare_providers, compare_rules, warn_of_closed
 from idp.services.apply_steps import ACTOR, State, Steps
 from idp.services.client_input import SECRETLESS, ClientInput
 from idp.services.clients import make_secret, secret_hash
@@ -47,15 +47,23 @@ class Plan(Steps):
             if identifier is not None
         }
 
-    def compare(self, files: ApplyFile, buried: Sequence[bool], *, issuer: str, prune: bool) -> None:
-        """Find the steps that make the files true; `buried` says for each lab whether its slug was another lab's."""
+    def compare(
+        self, files: ApplyFile, buried: Sequence[bool], *, issuer: str, google: str | None = None, prune: bool
+    ) -> None:
+        """Find the steps that make the files true; `buried` says for each lab whether its slug was another lab's.
+
+        `issuer` is our own, `google` that of the provider google, where the settings make one.
+        """
         self._labs(files, buried, prune=prune)
         self._users(files)
         self._memberships(files, prune=prune)
         self._clients(files, issuer=issuer, prune=prune)
         self._resources(files, issuer=issuer, prune=prune)
-        compare_providers(self, self._state, files.providers, self._keys, issuer=issuer, now=self._now, prune=prune)
+        closed = compare_providers(
+            self, self._state, files.providers, self._keys, issuer=issuer, google=google, now=self._now, prune=prune
+        )
         compare_rules(self, self._state, files.labs, now=self._now, prune=prune)
+        warn_of_closed(self, self._state, closed, google=google)
 
     def _labs(self, files: ApplyFile, buried: Sequence[bool], *, prune: bool) -> None:
         if files.labs is None:

@@ -11,8 +11,9 @@ from idp.services.apply_file import DeclaredLab, Entry
 from idp.services.apply_steps import ACTOR, State, Steps
 from idp.services.export import rule_document
 from idp.services.installation import DataKeys
+from idp.services.provider_dependents import dependents
 from idp.services.provider_input import ProviderInput, provider_document
-from idp.services.providers import seal_secret, unseal_secret
+from idp.services.providers import GOOGLE, seal_secret, unseal_secret
 
 
 def compare_providers(
@@ -22,12 +23,17 @@ def compare_providers(
     keys: DataKeys,
     *,
     issuer: str,
+    google: str | None,
     now: datetime,
     prune: bool,
-) -> None:
-    """Find what makes the section `providers` true; `issuer` is our own."""
+) -> Sequence[Provider]:
+    """Find what makes the section `providers` true, and return those through which people sign in no more.
+
+    `issuer` is our own, `google` that of the provider google, where the settings make one.
+    """
     if entries is None:
-        return
+        return ()
+    before = tuple(state.providers.values())
     for entry in entries:
         given = entry.given
         present = state.providers.get(given.name)
@@ -53,8 +59,35 @@ def compare_providers(
         if prune and provider.managed_by is ManagedBy.APPLY and provider.name not in listed:
             del state.providers[provider.name]
             steps.add("provider", provider.name, provider, None, provider_document)
-            text = f"provider {provider.name}: accounts that are linked to it stay so, and count again when it is back"
-            steps.warnings.append(text)
+    _check_issuers(steps, state, entries, google=google)
+    return [provider for provider in before if provider.active and not _is_active(state, provider.name)]
+
+
+def _check_issuers(steps: Steps, state: State, entries: Sequence[Entry[ProviderInput]], *, google: str | None) -> None:
+    """Find providers that are another one's issuer: they would share its accounts, and go around its restrictions."""
+    listed = {entry.given.name for entry in entries}
+    others = {provider.issuer: provider.name for provider in state.providers.values() if provider.name not in listed}
+    others |= {} if google is None else {google: GOOGLE}
+    for entry in entries:
+        name = others.setdefault(state.providers[entry.given.name].issuer, entry.given.name)
+        if name != entry.given.name:
+            steps.faults.append(entry.fault("issuer", f"it is that of {name}: an issuer is one provider only"))
+
+
+def _is_active(state: State, name: str) -> bool:
+    return name in state.providers and state.providers[name].active
+
+
+def warn_of_closed(steps: Steps, state: State, closed: Sequence[Provider], *, google: str | None) -> None:
+    """Tell what hangs on the providers through which people sign in no more, once all else is as it will be."""
+    usable = {provider.issuer for provider in state.providers.values() if provider.active}
+    usable |= set() if google is None else {google}
+    for provider in closed:
+        rules = [rule for rule in state.lab_rules.values() if rule.provider == provider.name]
+        ids = {rule.id for rule in rules}
+        memberships = sum(held.granted_by in ids for held in state.memberships.values())
+        hanging = dependents(provider, state.ways_in, usable, rules, memberships=memberships)
+        steps.warnings += [f"provider {provider.name}: {text}" for text in hanging.told()]
 
 
 def _sealed(given: ProviderInput, present: Provider | None, keys: DataKeys) -> bytes | None:

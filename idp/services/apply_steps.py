@@ -1,7 +1,7 @@
 """One change after the other: what applying files writes, and the diff that shows it."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -15,6 +15,7 @@ from idp.domain.resource import Resource
 from idp.domain.user import User
 from idp.services.apply_file import Entry, Fault
 from idp.store.store import Transaction
+from idp.store.ways_in import WayIn, ways_in
 
 ACTOR = "apply"
 
@@ -69,10 +70,12 @@ class State:
     resources: dict[str, Resource]
     providers: dict[str, Provider]
     lab_rules: dict[str, LabRule]
+    ways_in: Sequence[WayIn]
 
     @classmethod
     async def load(cls, tx: Transaction) -> "State":
         """Return what the store holds."""
+        providers = {provider.name: provider for provider in await tx.providers.all()}
         return cls(
             labs={lab.slug: lab for lab in await tx.labs.all()},
             users={user.id: user for user in await tx.users.all()},
@@ -80,8 +83,10 @@ class State:
             clients={client.client_id: client for client in await tx.clients.all()},
             lab_grants={(grant.client_id, grant.lab_id): grant for grant in await tx.lab_grants.all()},
             resources={resource.audience: resource for resource in await tx.resources.all()},
-            providers={provider.name: provider for provider in await tx.providers.all()},
+            providers=providers,
             lab_rules={rule.id: rule for rule in await tx.lab_rules.all()},
+            # For those who are told what hangs on one of them.
+            ways_in=await ways_in(tx.linked_accounts.connection) if providers else (),
         )
 
 

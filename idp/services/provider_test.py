@@ -75,6 +75,9 @@ class ProviderTest:
         if provider is None:
             raise NotFound(f"there is no provider {name}")
         ours = list(self._ours(provider))
+        for other in await self._providers.all():
+            if other.active and other.name != name and other.issuer == provider.issuer:
+                ours.append(_shared(other))
         try:
             connector = self._providers.connector(provider)
         except CannotUnseal:
@@ -121,6 +124,13 @@ def _status(provider: Provider) -> Finding:
         return Finding(step="status", ok=True, text="The sign-in page shows it.")
     text = "It is disabled, and the sign-in page does not show it."
     return Finding(step="status", ok=True, text=text, advice=f"idp provider enable {provider.name}")
+
+
+def _shared(other: Provider) -> Finding:
+    # Files that say so are refused; the settings may come to name the issuer of a row later.
+    text = f"The provider {other.name} is the same issuer: accounts of one sign in through the other."
+    advice = "Remove one of the two, or the restrictions of neither hold."
+    return Finding(step="shared issuer", ok=False, text=text, advice=advice)
 
 
 def _hosted_domains(domains: tuple[str, ...]) -> str:

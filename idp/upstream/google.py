@@ -1,8 +1,8 @@
 """Google, as its documentation of OpenID Connect tells: organisations (`hd`), One Tap, and access to its API.
 
 Google vouches for every address that ends in @gmail.com, and for those of an organisation where it says which (`hd`).
-An address of another provider was verified by Google once, and may belong to somebody else by now; `email_verified`
-is taken as it is told all the same, because an address alone never links an account here.
+An address of another provider was verified by Google once, and may belong to somebody else by now: it is not vouched
+for (`email_vouched`), so it opens no organisation's door and no mailed invitation.
 """
 
 import json
@@ -23,6 +23,7 @@ from idp.upstream.probe import Places
 # All that Google documents. It answers others with an error page of its own, from where nobody comes back.
 _PROMPTS = ("none", "consent", "select_account")
 _ANY_ORGANISATION = "*"
+_OWN_ADDRESSES = ("@gmail.com", "@googlemail.com")
 _CREDENTIALS = "Google Cloud console → Google Auth Platform → Clients → your OAuth 2.0 client"
 
 
@@ -79,5 +80,6 @@ class GoogleConnector(OidcConnector):
         hd = identity.claims.get("hd")
         organisation = hd.lower() if isinstance(hd, str) else ""
         if not allowed or (organisation and (_ANY_ORGANISATION in allowed or organisation in allowed)):
-            return identity
+            vouched = bool(organisation) or (identity.email or "").endswith(_OWN_ADDRESSES)
+            return replace(identity, email_vouched=vouched)
         raise UpstreamRefused(UpstreamFault.WRONG_DOMAIN, detail="hd is none of the hosted domains")

@@ -28,6 +28,12 @@ from idp.upstream.probe import Places, Probe
 _CODE = re.compile(r"[ -~]{1,4096}")
 # A longer address is refused by many servers.
 _MAX_HINT_CHARS = 4096
+# RFC 6749 §4.1.2.1.
+_FAULTS = {
+    "access_denied": UpstreamFault.DENIED,
+    "server_error": UpstreamFault.TROUBLE,
+    "temporarily_unavailable": UpstreamFault.TROUBLE,
+}
 _AUTH_TIME = {"id_token": {"auth_time": {"essential": True}}}
 
 
@@ -254,7 +260,8 @@ def read_code(answer: Mapping[str, str], issuers: tuple[str, ...], *, tells_issu
         raise UpstreamRefused(UpstreamFault.INVALID, detail="the answer does not say from which provider (iss)")
     if "error" in answer:
         error = answer["error"]
-        fault = UpstreamFault.DENIED if error == "access_denied" else UpstreamFault.REFUSED
+        # Not DOWN: anybody can send browsers here with such a word, and must not shut the provider off for the others.
+        fault = _FAULTS.get(error, UpstreamFault.REFUSED)
         raise UpstreamRefused(fault, detail=f"it answered with {printable(error) or 'an error without a name'}")
     code = answer.get("code", "")
     if _CODE.fullmatch(code) is None:

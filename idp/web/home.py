@@ -23,6 +23,7 @@ async def home(request: Request[Services]) -> Response:
     response = state["pages"].render(
         "home.html",
         user_label=None if accounts.active is None else accounts.active.user.label,
+        administers=accounts.active is not None and bool(accounts.active.user.roles),
         applications=[] if accounts.active is None else await _applications(request, accounts.active),
         others=list_accounts(accounts.others, now=state["clock"]()),
         csrf=csrf,

@@ -125,7 +125,7 @@ async def test_a_slow_body_is_not_waited_for(google: App, nora: Traveller, evil:
 
 @pytest.mark.parametrize(
     ("error", "fault"),
-    [("access_denied", "denied"), ("server_error", "refused"), ("invalid_scope", "refused"), ("<script>", "refused")],
+    [("access_denied", "denied"), ("server_error", "trouble"), ("invalid_scope", "refused"), ("<script>", "refused")],
 )
 async def test_an_error_that_the_provider_sends_is_told_in_plain_words_rfc6749_s4_1_2_1(
     google: App, nora: Traveller, evil: EvilProvider, error: str, fault: str

@@ -14,12 +14,12 @@ from tests.support.evil_provider import EvilProvider
 from tests.support.factories import make_linked_account, make_provider
 from tests.support.upstream import Traveller, add_provider, failures, sealed_secret, sent, start_with_google
 
-NEWCOMER = "nora@newcomers.example"
+NEWCOMER, DOMAIN = "nora@newcomers.example", "newcomers.example"
 
 
 @pytest.fixture
 async def google(start: Start, evil: EvilProvider, clock: FakeClock) -> App:
-    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True, "name": "Nora Newcomer"}
+    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True, "name": "Nora Newcomer", "hd": DOMAIN}
     return await start_with_google(start, evil, clock)
 
 
@@ -202,7 +202,7 @@ async def test_the_same_person_keeps_the_session_with_a_new_cookie(
 async def test_an_account_is_made_where_the_policy_allows_it(
     start: Start, evil: EvilProvider, clock: FakeClock, settings: dict[str, str], let_in: bool
 ) -> None:
-    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True}
+    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True, "hd": DOMAIN}
     app = await start_with_google(start, evil, clock, **settings)
     page = await Traveller(app.browser()).sign_in()
     assert page.status_code == (200 if let_in else 403)
@@ -221,7 +221,7 @@ async def test_whoever_is_invited_by_mail_or_link_may_make_one(
     await alice.sign_in()
     page = await alice.submit(await alice.get("/labs/bio/invitations"), email=NEWCOMER, role="member")
     assert page.status_code == 200
-    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True}
+    evil.user |= {"sub": "108", "email": NEWCOMER, "email_verified": True, "hd": DOMAIN}
     assert (await Traveller(app.browser()).sign_in()).status_code == 200
 
 

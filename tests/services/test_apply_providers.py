@@ -14,12 +14,22 @@ from idp.domain.provider import Provider
 from idp.domain.upstream import LinkedAccount
 from idp.services.apply import Applied, Apply
 from idp.services.apply_file import ApplyRefused, read_apply_files
+from idp.services.apply_plan import Plan
+from idp.services.apply_steps import State
 from idp.services.export import export
 from idp.services.installation import DataKeys
 from idp.services.providers import unseal_secret
 from idp.store.store import Store
 from tests.support.clock import START, FakeClock
-from tests.support.factories import ISSUER, LAB_ID, make_client, make_installation, make_lab, make_user
+from tests.support.factories import (
+    ISSUER,
+    LAB_ID,
+    make_client,
+    make_credential,
+    make_installation,
+    make_lab,
+    make_user,
+)
 
 KEYS = DataKeys(lookup=b"l" * 32, refresh=b"r" * 32, csrf=b"c" * 32, seal=b"s" * 32)
 GOOGLE = "https://accounts.google.com"
@@ -185,7 +195,6 @@ async def test_what_is_easily_overlooked_is_a_warning(apply: Apply, store: Store
     assume_email_verified: true
     api_scope: calendar.read
     api_clients: [portal, nobody]
-  - {name: twin, display_name: Twin, issuer: https://login.campus.example, client_id: lab-id, client_secret: s}
 """
     )
     await store.commit.append(make_client())
@@ -193,12 +202,42 @@ async def test_what_is_easily_overlooked_is_a_warning(apply: Apply, store: Store
     assert applied.warnings == [
         "upstream.yaml:7: providers[0].assume_email_verified: whoever can write down an address there is taken for its "
         "owner here: only where the provider itself gives people their addresses",
-        "upstream.yaml:5: providers[0].client_id: it is that of twin at the same issuer: "
-        "people are shown one thing twice",
         "upstream.yaml:9: providers[0].api_clients[1]: there is no client nobody",
-        "upstream.yaml:10: providers[1].client_id: it is that of campus at the same issuer: "
-        "people are shown one thing twice",
     ]
+
+
+TWIN = """\
+  - {name: twin, display_name: Twin, issuer: https://login.campus.example, client_id: other, client_secret: s}
+"""
+
+
+async def test_two_providers_of_one_issuer_are_refused_as_one_would_go_around_the_others_restrictions(
+    apply: Apply, store: Store
+):
+    told = "providers[{}].issuer: it is that of {}: an issuer is one provider only"
+    assert await refused(apply, CAMPUS + TWIN) == [f"upstream.yaml:7: {told.format(1, 'campus')}"]
+    # One that is there already is another one too, whoever made it; not so the same one, and one that goes.
+    await run(apply, CAMPUS)
+    alone = f"providers:\n{TWIN}"
+    assert await refused(apply, alone) == [f"upstream.yaml:2: {told.format(0, 'campus')}"]
+    assert (await run(apply, CAMPUS)).changes == []
+    assert diff(await run(apply, alone, prune=True)) == "+ provider twin\n- provider campus"
+    # Disabled, it is still to come back.
+    assert await refused(apply, alone + CAMPUS.removeprefix("providers:\n") + "    status: disabled\n") == [
+        f"upstream.yaml:5: {told.format(1, 'twin')}"
+    ]
+
+
+@pytest.mark.parametrize(("google", "faults"), [(GOOGLE, 1), ("https://other.example", 0), (None, 0)])
+async def test_a_provider_that_is_google_of_the_settings_is_refused(store: Store, google: str | None, faults: int):
+    text = CAMPUS.replace("https://login.campus.example", GOOGLE)
+    async with store.read() as tx:
+        plan = Plan(await State.load(tx), KEYS, START)
+    files = read_apply_files([("upstream.yaml", text.encode())], {})
+    plan.compare(files, [], issuer=ISSUER, google=google, prune=False)
+    assert [str(fault) for fault in plan.faults] == [
+        "upstream.yaml:4: providers[0].issuer: it is that of google: an issuer is one provider only"
+    ][:faults]
 
 
 async def test_prune_removes_what_apply_made_and_leaves_linked_accounts(apply: Apply, store: Store):
@@ -221,12 +260,40 @@ async def test_prune_removes_what_apply_made_and_leaves_linked_accounts(apply: A
     applied = await run(apply, "providers: []", prune=True)
     assert diff(applied) == "- provider campus"
     assert applied.warnings == [
-        "provider campus: accounts that are linked to it stay so, and count again when it is back"
+        "provider campus: linked accounts, kept for when it is back: 1",
+        "provider campus: people who have no other way in, "
+        "neither a password nor an account at another active provider: 1",
     ]
     async with store.read() as tx:
         assert await tx.providers.all() == [admins]
         assert await tx.linked_accounts.all() == [linked]
     assert AuditAction.PROVIDER_DELETED in await actions(store)
+
+
+async def test_who_is_locked_out_by_a_file_is_told_with_what_rules_leave_behind(apply: Apply, store: Store):
+    await run(apply, CAMPUS + RULES)
+    rule = (await rules(store))["bio:staff"]
+    await in_by_rule(store, rule, LabRole.VIEWER, issuer="https://login.campus.example")
+    locked_out = [
+        "provider campus: linked accounts, kept for when it is back: 1",
+        "provider campus: people who have no other way in, "
+        "neither a password nor an account at another active provider: 1",
+    ]
+    left = (
+        "provider campus: lab rules that stay until somebody removes them: 1; "
+        "memberships that they gave, and that stay as long: 1"
+    )
+    disabled = f"{CAMPUS}    status: disabled\n"
+    assert (await run(apply, disabled, dry_run=True)).warnings == [*locked_out, left]
+    # A rule that goes with it does not stay.
+    without = "labs: [{slug: bio, name: Biology, rules: []}]\nproviders: []\n"
+    assert (await run(apply, without, dry_run=True, prune=True)).warnings == locked_out
+    async with store.write() as tx:
+        await tx.credentials.add(make_credential())
+    assert (await run(apply, disabled)).warnings == [locked_out[0], left]
+    # It is told once.
+    assert (await run(apply, disabled)).warnings == []
+    assert len(await held(store)) == 1
 
 
 async def test_an_export_holds_no_secret_and_applied_where_it_came_from_it_changes_nothing(apply: Apply, store: Store):
@@ -301,11 +368,11 @@ async def test_rules_that_are_not_spoken_of_stay_and_prune_removes_applys_own(ap
     assert await rules(store) == {}
 
 
-async def in_by_rule(store: Store, rule: LabRule, role: LabRole) -> None:
+async def in_by_rule(store: Store, rule: LabRule, role: LabRole, *, issuer: str = GOOGLE) -> None:
     """Let Alice, of whom the provider told what the rule is about, be a member by it."""
     linked = LinkedAccount(
         id="la_1",
-        issuer=GOOGLE,
+        issuer=issuer,
         sub="1",
         user_id="u_alice",
         provider=rule.provider,

@@ -104,11 +104,11 @@ async def test_a_provider_that_is_set_up_well_passes_every_step(bench: Bench):
     findings = await bench.run()
     assert failed(findings) == []
     assert [finding.step for finding in findings][:3] == ["our address", "status", "new accounts"]
-    assert found(findings, "callback").text == f"{ISSUER}/login/campus/callback"
+    assert found(findings, "callback").text.startswith(f"{ISSUER}/login/campus/callback is registered: ")
     assert not any(bench.upstream.client_secret in repr(finding) for finding in findings)
     # It asked with a code that nobody gave, and signed nobody in.
     assert bench.upstream.count("token") > 0
-    assert bench.upstream.count("authorize") == 0
+    assert bench.upstream.count("userinfo") == 0
 
 
 async def test_a_wrong_secret_is_told_with_what_to_compare(bench: Bench):
@@ -139,6 +139,17 @@ async def test_a_disabled_provider_is_tried_out_before_it_is_enabled(bench: Benc
     findings = await bench.run()
     assert failed(findings) == []
     assert found(findings, "status").advice == "idp provider enable campus"
+
+
+async def test_two_active_providers_of_one_issuer_are_told(bench: Bench):
+    """No file makes them, but the settings may come to name the issuer of a provider that is there."""
+    await bench.add()
+    assert found(await bench.run("google", issuer=ISSUER), "client").ok
+    for name, other in (("campus", "google"), ("google", "campus")):
+        shared = found(await bench.run(name), "shared issuer")
+        assert not shared.ok
+        assert shared.text.startswith(f"The provider {other} is the same issuer: ")
+        assert shared.advice
 
 
 async def test_what_is_not_there_cannot_be_tried_out(bench: Bench):

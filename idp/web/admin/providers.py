@@ -8,6 +8,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.domain.provider import USUAL_CLAIMS
 from idp.services.lab_permissions import Forbidden
 from idp.services.provider_test import ProviderState, may_test, provider_states
 from idp.services.sessions import Accounts, SignedIn
@@ -101,6 +102,10 @@ def _described(state: ProviderState, findings: Sequence[Finding] | None) -> dict
         "active": provider.active,
         "down": state.down,
         "callback": state.redirect_uri,
+        "scope": provider.scope,
+        "hosted_domains": provider.hosted_domains,
+        # What every provider is asked for unless somebody says otherwise need not be read again each time.
+        "claims": None if provider.claims == USUAL_CLAIMS else sorted(provider.claims.items()),
         "linked_accounts": state.linked_accounts,
         "findings": findings,
         "failed": sum(not finding.ok for finding in findings or ()),
