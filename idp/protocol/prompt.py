@@ -37,7 +37,8 @@ class Situation:
 
     `session` is the account that would be answered for, `accounts` how many are signed in. `hinted` is true or false
     where the request names a user: whether `session` is that user's; None where it names nobody. `labs_undecided` is
-    whether the user has not said yet which labs may be told.
+    whether the user has not said yet which labs may be told, `unconnected` whether a provider's API is asked for that
+    they have not connected by signing in through it.
     """
 
     session: Session | None
@@ -46,6 +47,7 @@ class Situation:
     interaction: Interaction | None
     hinted: bool | None = None
     labs_undecided: bool = False
+    unconnected: bool = False
 
 
 def next_step(request: AuthorizationRequest, situation: Situation, *, now: datetime) -> Step:
@@ -66,6 +68,9 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
     if _needs_login(request, situation, now):
         if silent:
             raise LoginRequired
+        return Step.LOGIN
+    if situation.unconnected and not silent and not _signed_in_for_this(situation):
+        # Once: whoever signs in another way all the same has answered.
         return Step.LOGIN
     demanded = request.claims.essential_acr
     if demanded and situation.session is not None and situation.session.acr not in demanded:

@@ -261,6 +261,10 @@ class UpstreamSignIn:
         demand = _demanded(left.departure)
         if demand is not None and not demand.met(identity.auth_time, since=left.left_at, now=now):
             return await self._prove_here(provider, returned, left, browser=browser)
+        if left.departure.api and accounts.active is not None and not await self._is_known(identity):
+            # An application of whoever is signed in wants it: it is theirs to connect, and no reason for a new account.
+            asked = replace(returned, user_id=accounts.active.user.id)
+            return await self._ask(provider, asked, Then.LINK, browser=browser)
         arrived = await self._arrival.sign_in(provider, identity, left.onward, accounts=accounts, user_agent=user_agent)
         if arrived.new is None:
             returned = replace(
@@ -272,6 +276,10 @@ class UpstreamSignIn:
             return Arrival(provider=provider, onward=left.onward, new=arrived.new)
         returned = replace(returned, purpose=Purpose.ADDRESS, user_id=arrived.user_id)
         return replace(await self._ask(provider, returned, Then.ADDRESS, browser=browser), new=arrived.new)
+
+    async def _is_known(self, identity: UpstreamIdentity) -> bool:
+        async with self._store.read() as tx:
+            return await tx.linked_accounts.find_by_key(*identity.key) is not None
 
     async def _ask(self, provider: Provider, returned: Returned, then: Then, *, browser: str) -> Arrival:
         handle = await self._visits.hold(returned, browser=browser)

@@ -25,8 +25,8 @@ class _Failing:
 class Circuit:
     """The failures in a row of each provider, in this process.
 
-    A failure is only that a provider is down: out of reach, too slow, a status of 500 or more, no JSON from the token endpoint where there
-    should be some. A refusal is an answer, and a success here: else whoever sends us wrong codes could shut it off.
+    A failure is only that a provider is down: out of reach, too slow, a status of 500 or more, no JSON from the token
+    endpoint. A refusal is an answer, and a success here: else whoever sends us wrong codes could shut it off.
     """
 
     def __init__(self) -> None:

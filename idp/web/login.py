@@ -10,6 +10,7 @@ from idp.crypto.opaque import hash_token
 from idp.domain.provider import Provider
 from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.parameters import Parameters
+from idp.protocol.scope import provider_of
 from idp.services.login import MAX_IDENTIFIER_CHARS, LoginFailed
 from idp.services.sessions import Accounts
 from idp.services.upstream_visits import Onward
@@ -30,6 +31,7 @@ _WRONG = "That email, user name or password is not right. Check for typing error
 _INVITED = "Sign in to answer your invitation."
 _AGAIN = "Please sign in again: what you are about to do needs to know that it is you."
 _PROVE = "Sign in to the account that you have here already."
+_API = "The application wants to use an account that you have elsewhere. Sign in with that one to allow it."
 _NOT_ASKED = "You came back without having been asked who you are. Please enter your password here to go on."
 
 
@@ -107,7 +109,7 @@ async def login_form(
         client=None if pending is None else await describe(request, pending.client),
         identifier=_known(query, accounts, pending) if identifier is None else identifier,
         error=error,
-        notice=_notice(query, next_path),
+        notice=_notice(query, next_path, asks_for_api=_asks_for_api(pending) and accounts.active is not None),
         password_first=password_first,
         providers=providers,
         one_tap=one_tap,
@@ -153,11 +155,17 @@ def _known(query: Parameters, accounts: Accounts, pending: AuthorizationRequest 
     return "" if pending.id_token_hint is not None else accounts.active.user.label
 
 
-def _notice(query: Parameters, next_path: str | None) -> str | None:
+def _asks_for_api(pending: AuthorizationRequest | None) -> bool:
+    return pending is not None and any(provider_of(token) is not None for token in pending.scope)
+
+
+def _notice(query: Parameters, next_path: str | None, *, asks_for_api: bool) -> str | None:
     if query.get("proof") is not None:
         return _NOT_ASKED
     if query.get("again") is not None:
         return _AGAIN
     if query.get("prove") is not None:
         return _PROVE
+    if asks_for_api:
+        return _API
     return _INVITED if next_path is not None and next_path.startswith("/invitations/") else None

@@ -52,7 +52,7 @@ class World:
 class Crossroads:
     """A Lab ID where people sign in through others too, and those others.
 
-    `google` is npm oidc-provider, `campus` another Lab ID, `mock` oidc-provider-mock, as ORCID is; one more is down.
+    `google` is npm oidc-provider, `campus` another Lab ID, `mock` and `orcid` are oidc-provider-mock; one more is down.
     `application` is the callback of one that asks for no consent, and `numbers` tells people apart.
     """
 
@@ -62,6 +62,7 @@ class Crossroads:
     google: NpmProvider
     campus: SecondLabId
     mock: MockProvider
+    orcid: MockProvider
     github: GitHub
     numbers: Iterator[int]
 
@@ -127,7 +128,9 @@ def crossroads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossroads]
         demo_url, application = url_of(demo), f"{url_of(plain)}/landed"
         # Google tells all in the ID token.
         npm = stack.enter_context(npm_provider(conform=False))
-        mock, hub = stack.enter_context(mock_provider()), stack.enter_context(github())
+        # An issuer is one provider only.
+        mock, orcid = (stack.enter_context(mock_provider()) for _ in range(2))
+        hub = stack.enter_context(github())
         campus = stack.enter_context(_campus(tmp_path_factory.mktemp("campus")))
         with listen() as nobody:
             closed = url_of(nobody)
@@ -137,7 +140,8 @@ def crossroads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossroads]
             "IDP_GOOGLE_ISSUER": npm.issuer,
             "IDP_REGISTRATION": "open",
             "IDP_OUTBOUND_ALLOW": ",".join(
-                urlsplit(url).netloc for url in (npm.issuer, mock.issuer, hub.issuer, campus.issuer, closed)
+                urlsplit(url).netloc
+                for url in (npm.issuer, mock.issuer, orcid.issuer, hub.issuer, campus.issuer, closed)
             ),
         }
         clients = [
@@ -152,7 +156,7 @@ def crossroads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossroads]
             {"name": "campus", "display_name": "Campus login", **_as_client_of(campus)},
             {"name": "mock", "display_name": "Mock", **_as_client_of(mock)},
             {"name": "github", "kind": "github", **_as_client_of(hub)},
-            {"name": "orcid", "kind": "orcid", **_as_client_of(mock), "client_id": "lab-id-at-orcid"},
+            {"name": "orcid", "kind": "orcid", **_as_client_of(orcid), "client_id": "lab-id-at-orcid"},
             {"name": "closed", "display_name": "Closed", **_as_client_of(mock), "issuer": closed},
         ]
         (folder / "providers.yaml").write_text(json.dumps({"providers": others}))
@@ -162,7 +166,7 @@ def crossroads(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crossroads]
         demo_app = create_relying_party(issuer=running.issuer, port=demo.getsockname()[1])
         stack.enter_context(served(demo_app, demo))
         stack.enter_context(served(_elsewhere(), plain))
-        yield Crossroads(running, demo_url, application, npm, campus, mock, hub, count())
+        yield Crossroads(running, demo_url, application, npm, campus, mock, orcid, hub, count())
 
 
 @contextmanager

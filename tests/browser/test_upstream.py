@@ -186,7 +186,7 @@ async def test_orcid_tells_no_address_so_the_person_says_which_account_is_theirs
     crossroads: Crossroads, new_context: NewContext
 ) -> None:
     page = await open_page(new_context)
-    crossroads.mock.set_user(ORCID_ID, given_name="Nora", family_name="Newcomer")
+    crossroads.orcid.set_user(ORCID_ID, given_name="Nora", family_name="Newcomer")
     await page.goto(f"{crossroads.issuer}/login")
     await press(page, "orcid")
     await browse_mock(page, ORCID_ID)

@@ -1,6 +1,8 @@
 """`idp provider` over a store and a provider on loopback, on the machine's time."""
 
+import asyncio
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -8,25 +10,31 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from idp.domain.upstream import LinkedAccount
+from idp.opening import open_store
+from idp.setting_sources import load_settings
 from tests.cli.conftest import Idp
 from tests.support.evil_provider import EvilProvider, evil_provider
+from tests.support.factories import make_linked_account, make_user
 
 
 @pytest.fixture(scope="module")
-def _server() -> Iterator[EvilProvider]:
-    with evil_provider() as server:
-        yield server
+def _servers() -> Iterator[tuple[EvilProvider, EvilProvider]]:
+    with evil_provider() as google, evil_provider() as campus:
+        yield google, campus
 
 
 @pytest.fixture
-def upstream(_server: EvilProvider, monkeypatch: pytest.MonkeyPatch) -> EvilProvider:
-    """A provider that is Google by the settings."""
-    _server.reset()
-    monkeypatch.setenv("IDP_GOOGLE_CLIENT_ID", _server.client_id)
-    monkeypatch.setenv("IDP_GOOGLE_CLIENT_SECRET", _server.client_secret)
-    monkeypatch.setenv("IDP_GOOGLE_ISSUER", _server.issuer)
-    monkeypatch.setenv("IDP_OUTBOUND_ALLOW", urlsplit(_server.issuer).netloc)
-    return _server
+def upstream(_servers: tuple[EvilProvider, EvilProvider], monkeypatch: pytest.MonkeyPatch) -> EvilProvider:
+    """The campus's provider, beside one that is Google by the settings."""
+    google, campus = _servers
+    for server in _servers:
+        server.reset()
+    monkeypatch.setenv("IDP_GOOGLE_CLIENT_ID", google.client_id)
+    monkeypatch.setenv("IDP_GOOGLE_CLIENT_SECRET", google.client_secret)
+    monkeypatch.setenv("IDP_GOOGLE_ISSUER", google.issuer)
+    monkeypatch.setenv("IDP_OUTBOUND_ALLOW", ",".join(urlsplit(server.issuer).netloc for server in _servers))
+    return campus
 
 
 @pytest.fixture
@@ -48,7 +56,7 @@ providers:
 def test_the_providers_are_listed_with_where_they_come_from(idp: Idp, campus: str, upstream: EvilProvider):
     lines = [line.split() for line in idp("provider", "list").stdout.splitlines()]
     assert lines == [
-        ["google", "google", "active", "settings", "Google,", upstream.issuer],
+        ["google", "google", "active", "settings", "Google,", os.environ["IDP_GOOGLE_ISSUER"]],
         ["campus", "oidc", "active", "apply", "Campus", "login,", upstream.issuer],
     ]
     google, listed = json.loads(idp("provider", "list", "--json").stdout)
@@ -104,8 +112,40 @@ def test_what_fails_is_told_with_advice_and_the_exit_code_is_1(
 def test_a_provider_is_switched_off_and_on(idp: Idp, campus: str):
     assert idp("provider", "disable", campus).stdout == "campus is disabled\n"
     assert yaml.safe_load(idp("provider", "show", campus).stdout)["status"] == "disabled"
-    assert json.loads(idp("provider", "enable", campus, "--json").stdout)["status"] == "active"
+    told = json.loads(idp("provider", "disable", campus, "--json").stdout)
+    assert told["dependents"] == dict.fromkeys(("linked_accounts", "no_other_way_in", "lab_rules", "memberships"), 0)
+    enabled = json.loads(idp("provider", "enable", campus, "--json").stdout)
+    assert (enabled["status"], "dependents" in enabled) == ("active", False)
     assert idp("provider", "disable", "nobody", code=1).stderr == "error: there is no provider nobody\n"
+
+
+def add_linked_accounts(*accounts: LinkedAccount) -> None:
+    """Let a user without a password have accounts at providers."""
+
+    async def run() -> None:
+        async with open_store(load_settings()) as opened, opened.store.write() as tx:
+            if not await tx.users.all():
+                await tx.users.add(make_user())
+            for account in accounts:
+                await tx.linked_accounts.add(account)
+
+    asyncio.run(run())
+
+
+def test_who_is_locked_out_when_it_is_switched_off_is_told(
+    idp: Idp, campus: str, upstream: EvilProvider, monkeypatch: pytest.MonkeyPatch
+):
+    add_linked_accounts(make_linked_account(issuer=upstream.issuer))
+    kept = "  linked accounts, kept for when it is back: 1"
+    locked_out = "  people who have no other way in, neither a password nor an account at another active provider: 1"
+    assert idp("provider", "disable", campus).stdout.splitlines() == ["campus is disabled", kept, locked_out]
+    # Google is another way in, as long as the settings have it.
+    add_linked_accounts(make_linked_account(id="la_google", issuer=os.environ["IDP_GOOGLE_ISSUER"], provider="google"))
+    assert idp("provider", "disable", campus).stdout.splitlines() == ["campus is disabled", kept]
+    monkeypatch.delenv("IDP_GOOGLE_CLIENT_ID")
+    monkeypatch.delenv("IDP_GOOGLE_CLIENT_SECRET")
+    assert idp("provider", "disable", campus).stdout.splitlines() == ["campus is disabled", kept, locked_out]
+    assert idp("provider", "enable", campus).stdout == "campus is active\n"
 
 
 def test_google_is_switched_off_by_its_settings_only(idp: Idp, campus: str):

@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from html import unescape
+from urllib.parse import parse_qsl
 
 import httpx2
 import pytest
@@ -59,7 +60,8 @@ async def test_an_administrator_sees_what_each_provider_is_and_where_to_register
     assert shown.index("Google") < shown.index("<b>Campus</b> login") < shown.index("Other")
     assert "<b>Campus" not in page.text
     for name in ("google", "campus", "other"):
-        assert f'id="callback-{name}">{ISSUER}/login/{name}/callback<' in page.text
+        address = f"{ISSUER}/login/{name}/callback".replace("/", "/<wbr>")
+        assert f'id="callback-{name}">{address}<' in page.text
     assert "the settings" in shown
     assert "an administrator" in shown
     assert shown.count("disabled") == 1
@@ -69,6 +71,34 @@ async def test_an_administrator_sees_what_each_provider_is_and_where_to_register
     assert "form-action 'self'" in page.headers["content-security-policy"]
     assert google.settings.google_client_secret is not None
     assert google.settings.google_client_secret.get_secret_value() not in page.text
+
+
+async def test_what_is_asked_for_and_taken_over_is_shown_where_it_is_not_as_usual(
+    start: Start, evil: EvilProvider, clock: FakeClock
+):
+    app = await start_with_google(start, evil, clock, google_hosted_domain="example.org,lab.example")
+    mapped = make_provider(scope="openid groups", claims={"name": "displayName", "email": "<mail>"})
+    nothing = make_provider(name="other", display_name="Other", issuer="https://other.example", claims={})
+    await add_all(app.store, [mapped, nothing])
+    app.services["providers"].forget()
+    page = await (await signed_in(app, BOB)).get(PATH)
+    google, campus, other = text_of(page).split(" Kind ")[1:]
+    assert "Scope openid profile email Hosted domains example.org , lab.example Linked accounts" in google
+    assert "Scope openid groups Taken over email from <mail> , name from displayName Linked accounts" in campus
+    assert "Taken over nothing" in other
+    assert "Hosted domains" not in campus
+    assert "<mail>" not in page.text
+
+
+@pytest.mark.parametrize(("roles", "linked"), [((), False), *(((role,), True) for role in AdminRole)])
+async def test_the_first_page_leads_whoever_administers_there(
+    app: App, password_hash: str, roles: tuple[AdminRole, ...], linked: bool
+):
+    dora = make_user(id="u_dora", email=DORA, roles=roles)
+    await add_all(app.store, [dora, make_credential(id="cred_dora", user_id="u_dora", secret=password_hash)])
+    browser = await signed_in(app, DORA)
+    assert (f'href="{PATH}"' in (await browser.get("/")).text) is linked
+    assert (await browser.http.get(PATH)).status_code == (200 if linked else 404)
 
 
 async def test_where_there_are_none_it_says_where_they_come_from(app: App):
@@ -88,7 +118,11 @@ async def test_the_test_shows_each_step_and_what_to_change(google: App, evil: Ev
     assert "1 step of the test failed." in shown
     assert re.search(r"failed clock The clock here and the provider's differ by \d+ seconds", shown)
     assert "ok client The provider knows the client, and takes its secret." in shown
-    assert evil.count("authorize") == 0
+    assert f"ok callback {ISSUER}/login/google/callback is registered: the provider answers there." in shown
+    # In view at once: the button leads to the section, and what was found stands first in it.
+    assert f'formaction="{PATH}#provider-google"' in page.text
+    section = page.text[page.text.index('id="provider-google"') :]
+    assert section.index("of the test failed") < section.index("<dl")
     # Nothing of it stays: the address shows the page without a test.
     assert "of the test" not in text_of(await browser.get(PATH))
 
@@ -112,7 +146,8 @@ async def test_an_old_sign_in_is_proven_again_first(google: App):
     google.clock.advance(timedelta(hours=1, seconds=1))
     for answer in (await browser.http.get(PATH), await browser.post(page, test="google")):
         assert answer.status_code == 303
-        assert answer.headers["location"] == "/login?again=1&next=%2Fadmin%2Fproviders"
+        place, _, query = answer.headers["location"].partition("?")
+        assert (place, dict(parse_qsl(query))) == ("/login", {"again": "1", "next": PATH})
     again = await browser.get(PATH)
     assert (await browser.sign_in(again, user=BOB)).url.path == PATH
 

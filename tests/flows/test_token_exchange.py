@@ -20,7 +20,7 @@ from idp.protocol.upstream import UpstreamFault, UpstreamRefused
 from idp.services.upstream_tokens import ApiNotConnected, UpstreamTokens
 from idp.upstream.connector import ApiToken
 from tests.flows.test_no_secret_in_logs import Secrets, logged
-from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, Start
+from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, Start, answer_of
 from tests.support.bent import ABSENT, failing
 from tests.support.clock import FakeClock
 from tests.support.evil_provider import EvilProvider
@@ -181,6 +181,38 @@ async def test_whoever_is_signed_in_already_connects_it_by_signing_in_there_once
         page = await browser.get(unescape(another))
     await browser.finish(await traveller.sign_in(page, "campus"))
     assert (await exchange(campus, tokens["access_token"])).status_code == 200
+
+
+async def test_whoever_is_signed_in_and_has_not_connected_it_is_asked_once(campus: App) -> None:
+    traveller = Traveller(campus.browser())
+    browser = traveller.browser
+    await browser.sign_in()
+    page = await browser.request(scope=f"openid {SCOPE}")
+    assert page.url.path == "/login"
+    assert "wants to use an account that you have elsewhere" in page.text
+    silent = answer_of(await browser.request(scope=f"openid {SCOPE}", prompt="none"))
+    assert silent.error == "consent_required"
+    answer = await browser.finish(await traveller.sign_in(page, "campus"))
+    token = (await campus.redeem(answer)).json()["access_token"]
+    assert (await exchange(campus, token)).status_code == 200
+    # Once it is connected nobody is asked again, and whoever signs in another way has answered.
+    assert (await browser.request(scope=f"openid {SCOPE}")).status_code == 303
+
+
+async def test_it_is_connected_to_whoever_is_signed_in_and_makes_no_other_account(
+    campus: App, evil: EvilProvider
+) -> None:
+    evil.user |= {"sub": "somewhere", "email": "alice@elsewhere.example", "email_verified": True}
+    traveller = Traveller(campus.browser())
+    browser = traveller.browser
+    await browser.sign_in()
+    page = await traveller.sign_in(await browser.request(scope=f"openid {SCOPE}"), "campus")
+    assert page.url.path.startswith("/login/campus/link/")
+    answer = await browser.finish(await browser.submit(page, decision="link"))
+    token = (await campus.redeem(answer)).json()["access_token"]
+    assert (await exchange(campus, token)).status_code == 200
+    async with campus.store.read() as tx:
+        assert await tx.users.find_by_identifier("alice@elsewhere.example") is None
 
 
 async def test_consent_and_connected_applications_say_what_may_be_used_and_where(campus: App) -> None:

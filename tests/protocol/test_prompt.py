@@ -21,7 +21,7 @@ from idp.protocol.errors import (
     OAuthError,
     UnmetAuthenticationRequirements,
 )
-from idp.protocol.prompt import Situation, Step, consent_tokens, next_step
+from idp.protocol.prompt import Freshness, Situation, Step, consent_tokens, next_step
 from tests.support.clock import START
 from tests.support.factories import (
     make_authorization_request,
@@ -50,6 +50,7 @@ def step(
     client: Client | None = None,
     hinted_sub: str | None = None,
     others: int = 0,
+    unconnected: bool = False,
     now: datetime = NOW,
     **params: str,
 ) -> Step:
@@ -60,6 +61,7 @@ def step(
         consent=consent,
         interaction=interaction,
         hinted=named,
+        unconnected=unconnected,
     )
     return next_step(make_authorization_request(client, **params), situation, now=now)
 
@@ -314,3 +316,42 @@ def test_prompt_none_never_asks_and_nobody_is_answered_for_without_signing_in_oi
     if decided not in {Step.LOGIN, Step.SELECT_ACCOUNT}:
         assert session is not None
         assert hinted_sub in {None, session.user_id}
+
+
+# ── A sign-in whose time nobody knows, and a provider's API ─────────────────────────────────────────────────────────
+def test_a_sign_in_whose_time_nobody_knows_meets_no_demand_oidc_core_s3_1_2_1():
+    unknown = replace(SIGNED_IN_SINCE, auth_time_known=False)
+    consent = make_consent()
+    assert step(unknown, consent) is Step.ANSWER
+    assert step(unknown, consent, max_age="3600") is Step.LOGIN
+    assert step(unknown, consent, SIGNED_IN, max_age="3600") is Step.LOGIN
+    assert step(unknown, consent, client=make_client(require_auth_time=True)) is Step.LOGIN
+    wish = json.dumps({"id_token": {"auth_time": {"essential": True}}})
+    assert step(unknown, consent, claims=wish) is Step.LOGIN
+    assert step(SIGNED_IN_SINCE, consent, claims=wish) is Step.ANSWER
+    assert isinstance(silent_refusal(unknown, consent, max_age="3600"), LoginRequired)
+
+
+def test_an_api_that_is_not_connected_asks_for_a_sign_in_once():
+    consent = make_consent()
+    assert step(SIGNED_IN_SINCE, consent, unconnected=True) is Step.LOGIN
+    assert step(SIGNED_IN_SINCE, consent, SIGNED_IN, unconnected=True) is Step.ANSWER
+    assert step(SIGNED_IN_SINCE, consent, unconnected=True, prompt="none") is Step.ANSWER
+
+
+@pytest.mark.parametrize(
+    ("demand", "seconds", "met"),
+    [
+        (Freshness(anew=True), -1, False),
+        (Freshness(anew=True), 0, True),
+        (Freshness(max_age=timedelta(seconds=60)), -30, True),
+        (Freshness(max_age=timedelta(seconds=60)), -100, False),
+        (Freshness(max_age=timedelta(0)), 1, True),
+        (Freshness(), -100_000, True),
+        (Freshness(), None, False),
+    ],
+)
+def test_a_demand_is_met_by_what_was_told_oidc_core_s2(demand: Freshness, seconds: int | None, met: bool):
+    asked, now = NOW.replace(microsecond=700_000), NOW + 10 * SECOND
+    told = None if seconds is None else NOW + seconds * SECOND
+    assert demand.met(told, since=asked, now=now) is met

@@ -251,7 +251,8 @@ async def test_prune_removes_what_apply_made_and_leaves_linked_accounts(apply: A
         created_at=START,
     )
     async with store.write() as tx:
-        admins = replace(await tx.providers.get("campus"), name="admins", managed_by=ManagedBy.ADMIN)
+        made = await tx.providers.get("campus")
+        admins = replace(made, name="admins", issuer="https://admins.example", managed_by=ManagedBy.ADMIN)
         await tx.providers.add(admins)
         await tx.users.add(make_user())
         await tx.linked_accounts.add(linked)
