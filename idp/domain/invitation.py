@@ -21,7 +21,8 @@ class InvitationStatus(StrEnum):
 class Invitation:
     """One invitation; `hash` is that of the token in its link.
 
-    With an `email` only whoever has verified that address can accept it; without one whoever holds the link can.
+    With an `email` only whoever has verified that address can accept it; without one whoever holds the link can, until
+    somebody made their account by it, to whom it is `bound_to` from then on.
     `ends_at` is when the membership will end, `expires_at` until when the invitation can be accepted.
     """
 
@@ -34,6 +35,7 @@ class Invitation:
     expires_at: datetime
     email: str | None = None
     ends_at: datetime | None = None
+    bound_to: str | None = None
     answered_by: str | None = None
     accepted_at: datetime | None = None
     declined_at: datetime | None = None

@@ -88,7 +88,7 @@ class Apply:
         state = await State.load(tx)
         plan = Plan(state, self._keys, self._clock())
         buried = [await tx.labs.slug_was_used(entry.given.slug) for entry in files.labs or ()]
-        plan.compare(files, buried, issuer=self._issuer, prune=prune)
+        plan.compare(files, buried, issuer=self._issuer, google=self._google, prune=prune)
         if plan.faults:
             raise ApplyRefused(plan.faults)
         plan.warnings += advice(files, state, entitlements=self._entitlements, google=self._google is not None)

@@ -207,7 +207,7 @@ class Authorization:
                 interaction=interaction,
                 hinted=hinted,
                 labs_undecided=labs.undecided,
-                unconnected=await self._is_unconnected(request, signed_in),
+                unconnected=await self._is_unconnected(request, signed_in, consent),
             )
             step = next_step(request, situation, now=self._clock())
             if step is Step.CONSENT and signed_in is not None:
@@ -216,10 +216,16 @@ class Authorization:
             raise Refused(request.reply, error) from error
         return Progress(request=request, signed_in=signed_in, consent=consent, labs=labs, step=step)
 
-    async def _is_unconnected(self, request: AuthorizationRequest, signed_in: SignedIn | None) -> bool:
-        """Whether the request asks for a provider's API that the user has not connected."""
-        asked = {name for token in request.scope if (name := provider_of(token)) is not None}
-        if not asked or signed_in is None:
+    async def _is_unconnected(
+        self, request: AuthorizationRequest, signed_in: SignedIn | None, consent: Consent | None
+    ) -> bool:
+        """Whether the request asks for a provider's API that the user has not connected.
+
+        Nobody is asked twice: whoever agreed before, and whose provider gave no token, goes on as they are.
+        """
+        agreed = () if consent is None else consent.scopes
+        asked = {name for token in request.scope if (name := provider_of(token)) is not None and token not in agreed}
+        if not asked or signed_in is None or request.client.trusted:
             return False
         async with self._store.read() as tx:
             held = await tx.linked_accounts.of_user(signed_in.user.id)

@@ -139,10 +139,12 @@ class LinkedAccounts:
             raise UpstreamRefused(UpstreamFault.LINKED_ELSEWHERE) from None
         self._outbox.wake()
 
-    async def leave_unlinked(self, handle: str) -> None:
-        """Use the page up: whoever sits at this browser next is not asked again."""
+    async def leave_unlinked(self, handle: str, returned: Returned, signed_in: SignedIn) -> None:
+        """Use the page up: whoever sits at this browser next is not asked again, nor who said no."""
         async with self._store.write() as tx:
             await tx.upstream_visits.use(hash_token(handle), now=self._clock())
+            if returned.onward.handle is not None:
+                await tx.interactions.sign_in(hash_token(returned.onward.handle), session_id=signed_in.session.id)
 
     async def unlink(self, signed_in: SignedIn, link_id: str) -> LinkedAccount | None:
         """Take a link away and return it, and sign the person out elsewhere; None when there was none.
@@ -213,7 +215,8 @@ class LinkedAccounts:
                 raise VisitGone
             await tx.linked_accounts.save(replace(found[0], email=email))
             if use and await tx.users.find_by_identifier(email) is None:
-                changed = replace(user, email=email, email_verified=True, updated_at=now)
+                vouched = returned.identity.email_vouched
+                changed = replace(user, email=email, email_verified=vouched, updated_at=now)
                 await save_user(tx, changed, before=user)
                 event = audit_event(AuditAction.USER_UPDATED, actor=user.id, target=user.id, now=now, fields=["email"])
                 await tx.audit_events.add(event)

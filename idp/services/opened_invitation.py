@@ -107,6 +107,9 @@ async def judge_invitation(tx: Transaction, invitation: Invitation, user: User, 
     inviter = await _inviter(tx, invitation.invited_by, now=now)
     held = None if inviter is None else inviter.role_in(lab)
     fault = _CLOSED.get(invitation.status(now=now))
+    if fault is None and invitation.bound_to not in (None, user.id):
+        # Somebody made their account by this link.
+        fault = InvitationFault.USED
     if fault is None and lab.status is not LabStatus.ACTIVE:
         fault = InvitationFault.ARCHIVED
     if fault is None and (held is not LabRole.ADMIN or not held.contains(invitation.role)):

@@ -217,12 +217,16 @@ class Sessions:
         return clients
 
     async def end_others(self, signed_in: SignedIn, *, now: datetime) -> None:
-        """End whatever other sessions a person has, in this browser and elsewhere."""
+        """End whatever other sessions a person has, in this browser and elsewhere, with all that they gave."""
         async with self._store.read() as tx:
             held = await tx.sessions.of_user(signed_in.user.id)
         for session in held:
             if session.id != signed_in.session.id:
                 await self.end(session, now=now)
+        async with self._store.write() as tx:
+            for session in held:
+                if session.id != signed_in.session.id:
+                    await tx.grants.revoke_session(session.id, now=now, offline=True)
 
     async def _find(self, cookie: str | None) -> SignedIn | None:
         if not cookie:

@@ -40,7 +40,7 @@ class SignUp:
         return may_sign_up(self.policy, email, domains=self.domains, invited=invited)
 
 
-async def close_link(tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> None:
+async def close_link(tx: Transaction, user: User, next_path: str | None, *, now: datetime) -> None:
     """Let the link by which somebody made an account be theirs from now on: it makes no second one.
 
     Raises:
@@ -48,10 +48,12 @@ async def close_link(tx: Transaction, email: str, next_path: str | None, *, now:
     """
     found = await _link_of(tx, next_path, now=now)
     if found is not None:
+        # The lab first, as wherever its people change.
+        await tx.labs.lock(found.lab_id)
         invitation = await tx.invitations.lock(found.id)
-        if invitation.email is not None or invitation.status(now=now) is not InvitationStatus.OPEN:
+        if invitation.bound_to is not None or invitation.status(now=now) is not InvitationStatus.OPEN:
             raise Conflict("somebody else was first with the same link")
-        await tx.invitations.save(replace(invitation, email=email))
+        await tx.invitations.save(replace(invitation, bound_to=user.id))
 
 
 async def _link_of(tx: Transaction, next_path: str | None, *, now: datetime) -> Invitation | None:
@@ -59,7 +61,7 @@ async def _link_of(tx: Transaction, next_path: str | None, *, now: datetime) -> 
     if next_path is None or not next_path.startswith(_INVITATION):
         return None
     invitation = await tx.invitations.find_by_hash(hash_token(next_path.removeprefix(_INVITATION)))
-    if invitation is None or invitation.email is not None:
+    if invitation is None or invitation.email is not None or invitation.bound_to is not None:
         return None
     return invitation if invitation.status(now=now) is InvitationStatus.OPEN else None
 

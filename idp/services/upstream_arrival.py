@@ -107,6 +107,8 @@ class UpstreamArrival:
                 if user is None:
                     return Known()
                 return Known(user_id=user.id, recreated=await _recreated(tx, user, identity))
+            if not found[1].active:
+                raise UpstreamRefused(UpstreamFault.DISABLED, detail=f"account {found[1].id}")
             has_password = await tx.credentials.find_of(found[1].id, CredentialKind.PASSWORD) is not None
         return Known(user_id=found[1].id, label=found[1].label, has_password=has_password)
 
@@ -174,14 +176,17 @@ class UpstreamArrival:
         if identity.email is None:
             # Without an address there is no account to make, but perhaps one to prove.
             return Arrived()
-        present = await self._whose(tx, identity, next_path, now=now)
+        try:
+            present = await self._whose(tx, identity, next_path, now=now)
+        except UpstreamRefused:
+            await _check_unknown(tx, identity)
+            raise
         if present is not None:
-            if await tx.linked_accounts.find_by_key(*identity.key) is not None:
-                raise Conflict("another tab of theirs made it between two statements of this one")
+            await _check_unknown(tx, identity)
             return Arrived(user_id=present.id, recreated=await _recreated(tx, present, identity))
         user = new_user(provider, identity, identity.email, now=now)
         await add_user(tx, user, None, actor=f"provider:{provider.name}", now=now)
-        await close_link(tx, identity.email, next_path, now=now)
+        await close_link(tx, user, next_path, now=now)
         return user
 
     async def _whose(
@@ -216,6 +221,16 @@ class UpstreamArrival:
             await tx.upstream_sessions.add(
                 UpstreamSession(session_id=session.id, provider=provider.name, sealed_id_token=sealed, created_at=now)
             )
+
+
+async def _check_unknown(tx: Transaction, identity: UpstreamIdentity) -> None:
+    """Check that an unknown person is one still.
+
+    Raises:
+        Conflict: another tab of theirs made an account between two statements of this one.
+    """
+    if await tx.linked_accounts.find_by_key(*identity.key) is not None:
+        raise Conflict("the pair is known by now")
 
 
 async def _recreated(tx: Transaction, user: User, identity: UpstreamIdentity) -> bool:
@@ -261,9 +276,15 @@ def told_again(
         # What was verified once is not forgotten for what is not.
         email=linked.email if keep_email else identity.proven_email or linked.email or identity.email,
         name=str(name)[:_MAX_NAME_CHARS] if told else None,
-        claims=kept_claims(identity.claims),
+        claims=_judged_claims(identity),
         last_used_at=used if used is not None and now - used < _TOUCH_AFTER else now,
     )
+
+
+def _judged_claims(identity: UpstreamIdentity) -> dict[str, Any]:
+    """Return what rules of labs look at; an address only if the provider can know that it is still theirs."""
+    kept = kept_claims(identity.claims)
+    return kept if identity.email_vouched else {name: value for name, value in kept.items() if name != "email"}
 
 
 async def add_link(tx: Transaction, linked: LinkedAccount, *, actor: str, now: datetime) -> None:

@@ -261,10 +261,9 @@ class UpstreamSignIn:
         demand = _demanded(left.departure)
         if demand is not None and not demand.met(identity.auth_time, since=left.left_at, now=now):
             return await self._prove_here(provider, returned, left, browser=browser)
-        if left.departure.api and accounts.active is not None and not await self._is_known(identity):
+        if left.departure.api and (user_id := await self._connects(identity, left, accounts)) is not None:
             # An application of whoever is signed in wants it: it is theirs to connect, and no reason for a new account.
-            asked = replace(returned, user_id=accounts.active.user.id)
-            return await self._ask(provider, asked, Then.LINK, browser=browser)
+            return await self._ask(provider, replace(returned, user_id=user_id), Then.LINK, browser=browser)
         arrived = await self._arrival.sign_in(provider, identity, left.onward, accounts=accounts, user_agent=user_agent)
         if arrived.new is None:
             returned = replace(
@@ -277,9 +276,15 @@ class UpstreamSignIn:
         returned = replace(returned, purpose=Purpose.ADDRESS, user_id=arrived.user_id)
         return replace(await self._ask(provider, returned, Then.ADDRESS, browser=browser), new=arrived.new)
 
-    async def _is_known(self, identity: UpstreamIdentity) -> bool:
+    async def _connects(self, identity: UpstreamIdentity, left: Left, accounts: Accounts) -> str | None:
+        """Return who is signed in and connects an account that nobody else has, here or by its address."""
+        if accounts.active is None or left.onward.add:
+            return None
+        active, email = accounts.active.user, identity.proven_email
         async with self._store.read() as tx:
-            return await tx.linked_accounts.find_by_key(*identity.key) is not None
+            known = await tx.linked_accounts.find_by_key(*identity.key)
+            owner = None if email is None else await tx.users.find_by_identifier(email)
+        return active.id if known is None and (owner is None or owner.id == active.id) else None
 
     async def _ask(self, provider: Provider, returned: Returned, then: Then, *, browser: str) -> Arrival:
         handle = await self._visits.hold(returned, browser=browser)

@@ -171,11 +171,11 @@ class Grants(Repository[Grant]):
         query = update(grants).where(grants.c.id == grant_id, grants.c.revoked_at.is_(None)).values(revoked_at=now)
         return bool((await self.connection.execute(query)).rowcount)
 
-    async def revoke_session(self, session_id: str, *, now: datetime) -> int:
-        """Revoke what a session gave and was not meant to outlive it; return how many grants that were."""
-        query = update(grants).where(
-            grants.c.session_id == session_id, grants.c.offline.is_(False), grants.c.revoked_at.is_(None)
-        )
+    async def revoke_session(self, session_id: str, *, now: datetime, offline: bool = False) -> int:
+        """Revoke what a session gave and return how many grants that were; with `offline` also what outlives it."""
+        query = update(grants).where(grants.c.session_id == session_id, grants.c.revoked_at.is_(None))
+        if not offline:
+            query = query.where(grants.c.offline.is_(False))
         return (await self.connection.execute(query.values(revoked_at=now))).rowcount
 
     async def clients_of_session(self, session_id: str) -> list[Client]:

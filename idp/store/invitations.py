@@ -43,6 +43,7 @@ invitations = Table(
     Column("created_at", Instant, nullable=False),
     Column("expires_at", Instant, nullable=False),
     Column("ends_at", Instant),
+    Column("bound_to", String(40)),
     Column("answered_by", String(40)),
     Column("accepted_at", Instant),
     Column("declined_at", Instant),

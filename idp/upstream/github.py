@@ -89,7 +89,12 @@ class GitHubConnector(Connector):
             email, verified = await self._email(token)
             claims |= {} if email is None else {"email": email, "email_verified": verified}
             return UpstreamIdentity(
-                issuer=self.provider.issuer, sub=sub, email=email, email_verified=verified, claims=claims
+                issuer=self.provider.issuer,
+                sub=sub,
+                email=email,
+                email_verified=verified,
+                email_vouched=False,
+                claims=claims,
             )
 
     async def probe(self, *, redirect_uri: str, now: datetime) -> Sequence[Finding]:

@@ -42,8 +42,8 @@ def read_onward(query: Parameters) -> Onward:
 
 def carried(going: Onward) -> dict[str, str]:
     """Return the parameters that carry it along."""
-    within = onward(going.next_path) if going.handle is None else {"interaction": going.handle}
-    return within | {way: "1" for way in WAYS if getattr(going, way)}
+    within = {} if going.handle is None else {"interaction": going.handle}
+    return within | {way: "1" for way in WAYS if getattr(going, way)} | onward(going.next_path)
 
 
 def with_carried(path: str, going: Onward) -> str:

@@ -109,7 +109,11 @@ def _path_of(arrival: Arrival) -> str:
         case Then.ONWARD:
             return onward_path(going.handle, going.next_path)
         case Then.PASSWORD:
-            proof = {**carried(replace(going, again=True)), "proof": "1", "login_hint": arrival.label or ""}
+            proof = {
+                **carried(replace(going, again=False, prove=True)),
+                "proof": "1",
+                "login_hint": arrival.label or "",
+            }
             return f"/login?{urlencode(proof)}"
     return f"/login/{name}/{arrival.then}/{arrival.handle}"
 
@@ -134,7 +138,7 @@ async def link(request: Request[Services]) -> Response:
                 raise NotRecent
             handle = request.path_params["handle"]
             if form.get("decision") != "link":
-                await state["linked_accounts"].leave_unlinked(handle)
+                await state["linked_accounts"].leave_unlinked(handle, returned, accounts.active)
                 return redirect(onward_path(returned.onward.handle, returned.onward.next_path))
             await state["linked_accounts"].link(provider, handle, returned, accounts.active)
         except StaleForm:

@@ -17,6 +17,7 @@ def upgrade() -> None:
     # With a default of the server's own: the previous release goes on inserting rows without it.
     for table_name in ("sessions", "grants"):
         op.add_column(table_name, sa.Column("auth_time_known", sa.Boolean(), nullable=False, server_default=sa.true()))
+    op.add_column("invitations", sa.Column("bound_to", sa.String(length=40), nullable=True))
     op.create_table(
         "providers",
         sa.Column("name", sa.String(length=40), nullable=False),
@@ -135,6 +136,8 @@ def downgrade() -> None:
         "providers",
     ):
         op.drop_table(table_name)
+    with op.batch_alter_table("invitations") as table:
+        table.drop_column("bound_to")
     for table_name in ("grants", "sessions"):
         with op.batch_alter_table(table_name) as table:
             table.drop_column("auth_time_known")

@@ -183,7 +183,7 @@ async def test_a_newcomer_gets_an_account_and_nobody_is_told_when_they_signed_in
     assert (page.status_code, page.url.path) == (200, "/")
     found = await google.services["sessions"].find(nora.browser.cookies["idp"])
     assert found is not None
-    assert (found.user.email, found.user.name, found.user.email_verified) == (NEWCOMER, "Nora Newcomer", True)
+    assert (found.user.email, found.user.name, found.user.email_verified) == (NEWCOMER, "Nora Newcomer", False)
     assert found.session.amr == ("fed",)
     assert not found.session.auth_time_known
     # Nobody went to Google, and no secret was used.

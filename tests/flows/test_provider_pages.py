@@ -77,14 +77,14 @@ async def test_what_is_asked_for_and_taken_over_is_shown_where_it_is_not_as_usua
     start: Start, evil: EvilProvider, clock: FakeClock
 ):
     app = await start_with_google(start, evil, clock, google_hosted_domain="example.org,lab.example")
-    mapped = make_provider(scope="openid groups", claims={"name": "displayName", "email": "<mail>"})
+    mapped = make_provider(scope="openid groups", claims={"name": "displayName", "email": "<mail>", "locale": "locale"})
     nothing = make_provider(name="other", display_name="Other", issuer="https://other.example", claims={})
     await add_all(app.store, [mapped, nothing])
     app.services["providers"].forget()
     page = await (await signed_in(app, BOB)).get(PATH)
     google, campus, other = text_of(page).split(" Kind ")[1:]
     assert "Scope openid profile email Hosted domains example.org , lab.example Linked accounts" in google
-    assert "Scope openid groups Taken over email from <mail> , name from displayName Linked accounts" in campus
+    assert "Scope openid groups Taken over email from <mail> , locale , name from displayName Linked accounts" in campus
     assert "Taken over nothing" in other
     assert "Hosted domains" not in campus
     assert "<mail>" not in page.text
@@ -122,7 +122,12 @@ async def test_the_test_shows_each_step_and_what_to_change(google: App, evil: Ev
     # In view at once: the button leads to the section, and what was found stands first in it.
     assert f'formaction="{PATH}#provider-google"' in page.text
     section = page.text[page.text.index('id="provider-google"') :]
-    assert section.index("of the test failed") < section.index("<dl")
+    assert (
+        section.index("of the test failed")
+        < section.index(">clock<")
+        < section.index(">status<")
+        < section.index("<dl")
+    )
     # Nothing of it stays: the address shows the page without a test.
     assert "of the test" not in text_of(await browser.get(PATH))
 

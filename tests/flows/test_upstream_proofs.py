@@ -177,18 +177,25 @@ async def test_whom_it_is_about_stands_on_the_page_that_refuses_an_account(
     assert NORA in page.text
 
 
-async def test_a_link_for_whoever_gets_it_makes_one_account(start: Start, evil: EvilProvider, clock: FakeClock) -> None:
+@pytest.mark.parametrize("domain", ["gmail.com", "guests.example"])
+async def test_a_link_for_whoever_gets_it_makes_one_account(
+    start: Start, evil: EvilProvider, clock: FakeClock, domain: str
+) -> None:
     app = await start_with_google(start, evil, clock, registration="invite")
     token = "T" * 43
     await add_all(app.store, [make_invitation(hash=hash_token(token), lab_id="lab_bio", invited_by=BOB_ID)])
     pages, travellers = [], [Traveller(app.browser()) for _ in range(3)]
     for number, traveller in enumerate(travellers):
-        evil.user |= {"sub": f"s{number}", "email": f"s{number}@gmail.com", "email_verified": True}
+        evil.user |= {"sub": f"s{number}", "email": f"s{number}@{domain}", "email_verified": True}
         page = await traveller.browser.get("/login", next=f"/invitations/{token}")
         pages.append(await traveller.sign_in(page))
     assert [page.status_code for page in pages] == [200, 403, 403]
     joined = await travellers[0].browser.submit(pages[0], decision="accept")
     assert "Biology" in joined.text
+    # Whoever has an account and gets the same link is too late.
+    alice = app.browser()
+    await alice.sign_in()
+    assert (await alice.get(f"/invitations/{token}")).status_code == 410
 
 
 @pytest.mark.parametrize(("hd", "let_in"), [(None, False), ("lab.example", True)])
@@ -297,6 +304,30 @@ async def test_an_address_that_is_verified_only_later_is_asked_about_then(
     assert page.url.path.startswith("/login/google/address/")
 
 
+async def test_an_address_that_google_cannot_know_of_becomes_an_unverified_one_here(
+    google: App, nora: Traveller, evil: EvilProvider
+) -> None:
+    await link(google, evil)
+    evil.user["email"] = "gone@lab.example"
+    del evil.user["hd"]
+    await nora.browser.submit(await nora.sign_in(), decision="use")
+    async with google.store.read() as tx:
+        alice = await tx.users.get(ALICE_ID)
+    assert (alice.email, alice.email_verified) == ("gone@lab.example", False)
+
+
+async def test_what_a_session_gave_for_later_ends_with_the_link_by_which_it_began(
+    google: App, nora: Traveller, evil: EvilProvider
+) -> None:
+    await link(google, evil, email=NORA)
+    page = await nora.sign_in(await nora.browser.request(scope="openid offline_access", prompt="consent"))
+    tokens = (await google.redeem(await nora.browser.finish(page))).json()
+    alice = google.browser()
+    await alice.sign_in()
+    await alice.submit(await alice.get("/account/linked"), unlink="la_campus")
+    assert (await google.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
 # ── On the way ──────────────────────────────────────────────────────────────────────────────────────────────────────
 async def test_linking_lets_the_person_choose_there(google: App, nora: Traveller, campus: EvilProvider) -> None:
     await nora.browser.sign_in()
@@ -331,7 +362,9 @@ async def test_letters_beyond_ascii_lead_nowhere(google: App, nora: Traveller) -
         assert answer.headers["location"] == "/"
 
 
-async def test_first_sign_ins_at_once_all_succeed(google: App, evil: EvilProvider) -> None:
+@pytest.mark.parametrize("hd", ["newcomers.example", None])
+async def test_first_sign_ins_at_once_all_succeed(google: App, evil: EvilProvider, hd: str | None) -> None:
+    evil.user["hd"] = hd
     for person in range(4):
         evil.user |= {"sub": f"s{person}", "email": f"same{person}@newcomers.example"}
         arrivals = []

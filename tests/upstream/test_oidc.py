@@ -227,7 +227,7 @@ async def test_when_somebody_signed_in_there_is_told_on_core_s2(
         ({"error": "access_denied"}, UpstreamFault.DENIED, "access_denied"),
         ({"error": "access_denied", "error_description": "secret"}, UpstreamFault.DENIED, "access_denied"),
         ({"error": "login_required"}, UpstreamFault.REFUSED, "login_required"),
-        ({"error": "server_error"}, UpstreamFault.REFUSED, "server_error"),
+        ({"error": "server_error"}, UpstreamFault.TROUBLE, "server_error"),
         ({"error": "e" * 61}, UpstreamFault.REFUSED, "without a name"),
         ({"error": "a\x1b[31m"}, UpstreamFault.REFUSED, "without a name"),
         ({"error": "ä"}, UpstreamFault.REFUSED, "without a name"),

@@ -12,8 +12,8 @@ from idp.web.onward import read_next, sign_in_path
 def test_a_page_of_ours_is_gone_on_to(path: str) -> None:
     assert read_next(Parameters({"next": path})) == path
     assert sign_in_path(path) == f"/login?next={path.replace('/', '%2F')}"
-    assert sign_in_path(path, add=True) == f"{sign_in_path(path)}&add=1"
-    assert sign_in_path(path, again=True) == f"{sign_in_path(path)}&again=1"
+    assert sign_in_path(path, add=True).startswith("/login?add=1&next=")
+    assert sign_in_path(path, again=True).startswith("/login?again=1&next=")
 
 
 @pytest.mark.parametrize(
