@@ -5,7 +5,9 @@ from urllib.parse import urlencode
 from starlette.requests import Request
 from starlette.responses import Response
 
+from idp.protocol.parameters import Parameters
 from idp.services.sessions import Accounts, SignedIn
+from idp.web.account_page import account_page
 from idp.web.application import MAX_LAB_FIELDS, describe, find_providers, host_of, ticked_labs, titles_of
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
@@ -18,67 +20,6 @@ _PATH = "/account/apps"
 _STALE = "Somebody signed in or out in another window meanwhile. These are the applications of who is signed in now."
 _SHARED = "Saved. What you took away is told no more; what you added is told when you sign in there next."
 _WITHDRAWN = "Done. The application cannot use your account any more."
-
-
-@page
-async def applications(request: Request[Services]) -> Response:
-    """List the applications, and withdraw what one of them was given."""
-    state = request.state
-    accounts = await find_accounts(request)
-    if accounts.active is None:
-        return redirect(sign_in_path(_PATH))
-    if request.method != "POST":
-        return await _list(request, accounts, accounts.active)
-    form = await read_form(request)
-    form.check_single()
-    try:
-        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-    except StaleForm:
-        return await _list(request, accounts, accounts.active, error=_STALE, status=403)
-    await state["applications"].withdraw(accounts.active.user.id, form.get("client_id") or "")
-    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
-    return await _list(request, accounts, accounts.active, notice=_WITHDRAWN)
-
-
-@page
-async def application_labs(request: Request[Services]) -> Response:
-    """Show which labs an application may be told of, and change that."""
-    state = request.state
-    accounts = await find_accounts(request)
-    if accounts.active is None:
-        return redirect(sign_in_path(_PATH))
-    client_id = read_query(request).get("client_id") or ""
-    error = notice = None
-    if request.method == "POST":
-        form = await read_form(request, max_fields=MAX_LAB_FIELDS)
-        form.check_single()
-        try:
-            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-            later = form.get("later_labs") is not None
-            await state["applications"].share_labs(
-                accounts.active.user.id, client_id, ticked_labs(form), later_labs=later
-            )
-            notice = _SHARED
-        except StaleForm:
-            error = _STALE
-    shared = await state["applications"].labs(accounts.active.user.id, client_id)
-    if shared is None:
-        return redirect(_PATH)
-    csrf, fresh = state["cookies"].form_token(request, accounts.active)
-    response = state["pages"].render(
-        "account/app_labs.html",
-        status=200 if error is None else 403,
-        csrf=csrf,
-        action=f"{_PATH}/labs?{urlencode({'client_id': client_id})}",
-        user_label=accounts.active.user.label,
-        error=error,
-        notice=notice,
-        client=await describe(request, shared.client),
-        labs=shared.labs,
-        later_labs=shared.later_labs,
-    )
-    state["cookies"].set_form(response, fresh)
-    return response
 
 
 async def _list(
@@ -122,4 +63,55 @@ async def _list(
     )
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
+    return response
+
+
+@account_page(_PATH, _list, stale=_STALE)
+async def applications(
+    request: Request[Services], accounts: Accounts, signed_in: SignedIn, form: Parameters
+) -> Response:
+    """List the applications, and withdraw what one of them was given."""
+    await request.state["applications"].withdraw(signed_in.user.id, form.get("client_id") or "")
+    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
+    return await _list(request, accounts, signed_in, notice=_WITHDRAWN)
+
+
+@page
+async def application_labs(request: Request[Services]) -> Response:
+    """Show which labs an application may be told of, and change that."""
+    state = request.state
+    accounts = await find_accounts(request)
+    if accounts.active is None:
+        return redirect(sign_in_path(_PATH))
+    client_id = read_query(request).get("client_id") or ""
+    error = notice = None
+    if request.method == "POST":
+        form = await read_form(request, max_fields=MAX_LAB_FIELDS)
+        form.check_single()
+        try:
+            state["cookies"].check_form(request, form.get("csrf"), accounts.active)
+            later = form.get("later_labs") is not None
+            await state["applications"].share_labs(
+                accounts.active.user.id, client_id, ticked_labs(form), later_labs=later
+            )
+            notice = _SHARED
+        except StaleForm:
+            error = _STALE
+    shared = await state["applications"].labs(accounts.active.user.id, client_id)
+    if shared is None:
+        return redirect(_PATH)
+    csrf, fresh = state["cookies"].form_token(request, accounts.active)
+    response = state["pages"].render(
+        "account/app_labs.html",
+        status=200 if error is None else 403,
+        csrf=csrf,
+        action=f"{_PATH}/labs?{urlencode({'client_id': client_id})}",
+        user_label=accounts.active.user.label,
+        error=error,
+        notice=notice,
+        client=await describe(request, shared.client),
+        labs=shared.labs,
+        later_labs=shared.later_labs,
+    )
+    state["cookies"].set_form(response, fresh)
     return response

@@ -16,9 +16,8 @@ from idp.services.lab_reminders import ENDS_SOON
 from idp.services.opened_invitation import InvitationRefused
 from idp.services.sessions import Accounts, SignedIn
 from idp.store.errors import NotFound
-from idp.web.cookies import StaleForm
+from idp.web.account_page import account_page
 from idp.web.endpoint import page
-from idp.web.forms import read_form
 from idp.web.onward import sign_in_path
 from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
@@ -30,64 +29,6 @@ _JOINED = "Done. You belong to the lab now."
 _DECLINED = "Done. You declined the invitation."
 _WITHDRAWN = "Done. Your request is withdrawn."
 _LEFT = "Done. You have left the lab."
-
-
-@page
-async def labs(request: Request[Services]) -> Response:
-    """List one's labs and what waits for an answer, and do what one of the buttons says."""
-    state = request.state
-    accounts = await find_accounts(request)
-    if accounts.active is None:
-        return redirect(sign_in_path(_PATH))
-    if request.method != "POST":
-        return await _list(request, accounts, accounts.active)
-    form = await read_form(request)
-    form.check_single()
-    try:
-        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-    except StaleForm:
-        return await _list(request, accounts, accounts.active, error=_STALE, status=403)
-    try:
-        notice = await _act(state, form, accounts.active.user)
-    except (InvitationRefused, NotFound):
-        return await _list(request, accounts, accounts.active, error=_GONE, status=409)
-    except Forbidden as error:
-        return await _list(request, accounts, accounts.active, error=str(error), status=403)
-    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
-    return await _list(request, accounts, accounts.active, notice=notice)
-
-
-@page
-async def leave(request: Request[Services]) -> Response:
-    """Ask whether somebody really wants to leave a lab; the form is taken by `labs`."""
-    state = request.state
-    accounts = await find_accounts(request)
-    if accounts.active is None:
-        return redirect(sign_in_path(request.scope["path"]))
-    held = await state["store"].find_memberships(accounts.active.user.id)
-    lab = next((each.lab for each in held if each.lab.slug == request.path_params["slug"]), None)
-    if lab is None:
-        raise HTTPException(404)
-    csrf, fresh = state["cookies"].form_token(request, accounts.active)
-    response = state["pages"].render("account/leave.html", csrf=csrf, action=_PATH, lab=lab)
-    state["cookies"].set_form(response, fresh)
-    return response
-
-
-async def _act(services: Services, form: Parameters, user: User) -> str | None:
-    if (handle := form.get("accept")) is not None:
-        await services["invitations"].accept(handle, user)
-        return _JOINED
-    if (handle := form.get("decline")) is not None:
-        await services["invitations"].decline(handle, user)
-        return _DECLINED
-    if (slug := form.get("withdraw")) is not None:
-        await services["join_requests"].withdraw(user, slug)
-        return _WITHDRAWN
-    if (slug := form.get("leave")) is not None:
-        await services["labs"].leave(user, slug)
-        return _LEFT
-    return None
 
 
 async def _list(
@@ -123,6 +64,52 @@ async def _list(
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
     return response
+
+
+@account_page(_PATH, _list, stale=_STALE)
+async def labs(request: Request[Services], accounts: Accounts, signed_in: SignedIn, form: Parameters) -> Response:
+    """List one's labs and what waits for an answer, and do what one of the buttons says."""
+    try:
+        notice = await _act(request.state, form, signed_in.user)
+    except (InvitationRefused, NotFound):
+        return await _list(request, accounts, signed_in, error=_GONE, status=409)
+    except Forbidden as error:
+        return await _list(request, accounts, signed_in, error=str(error), status=403)
+    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
+    return await _list(request, accounts, signed_in, notice=notice)
+
+
+@page
+async def leave(request: Request[Services]) -> Response:
+    """Ask whether somebody really wants to leave a lab; the form is taken by `labs`."""
+    state = request.state
+    accounts = await find_accounts(request)
+    if accounts.active is None:
+        return redirect(sign_in_path(request.scope["path"]))
+    held = await state["store"].find_memberships(accounts.active.user.id)
+    lab = next((each.lab for each in held if each.lab.slug == request.path_params["slug"]), None)
+    if lab is None:
+        raise HTTPException(404)
+    csrf, fresh = state["cookies"].form_token(request, accounts.active)
+    response = state["pages"].render("account/leave.html", csrf=csrf, action=_PATH, lab=lab)
+    state["cookies"].set_form(response, fresh)
+    return response
+
+
+async def _act(services: Services, form: Parameters, user: User) -> str | None:
+    if (handle := form.get("accept")) is not None:
+        await services["invitations"].accept(handle, user)
+        return _JOINED
+    if (handle := form.get("decline")) is not None:
+        await services["invitations"].decline(handle, user)
+        return _DECLINED
+    if (slug := form.get("withdraw")) is not None:
+        await services["join_requests"].withdraw(user, slug)
+        return _WITHDRAWN
+    if (slug := form.get("leave")) is not None:
+        await services["labs"].leave(user, slug)
+        return _LEFT
+    return None
 
 
 def _memberships(held: Iterable[LabMembership], *, now: datetime) -> list[dict[str, Any]]:

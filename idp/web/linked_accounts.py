@@ -4,16 +4,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.domain.provider import Provider
+from idp.protocol.parameters import Parameters
 from idp.protocol.upstream import UpstreamRefused
 from idp.services.linked_accounts import NotRecent
 from idp.services.sessions import Accounts, SignedIn
 from idp.services.upstream_visits import Onward
-from idp.web.cookies import StaleForm
-from idp.web.endpoint import page
-from idp.web.forms import read_form
+from idp.web.account_page import account_page
 from idp.web.onward import sign_in_path
 from idp.web.responses import redirect
-from idp.web.services import Services, find_accounts
+from idp.web.services import Services
 from idp.web.upstream import depart
 
 _PATH = "/account/linked"
@@ -21,40 +20,6 @@ _STALE = "Somebody signed in or out in another window meanwhile. These are the a
 _GONE = "That is no longer there. This is how things are now."
 _LAST = "This is your only way to sign in. Add another one first."
 _REMOVED = "Done. It does not sign you in here any more, and you are signed out in other browsers."
-
-
-@page
-async def linked_accounts(request: Request[Services]) -> Response:
-    """List what is linked, take one of it away, or go to a provider to link more."""
-    state = request.state
-    accounts = await find_accounts(request)
-    if accounts.active is None:
-        return redirect(sign_in_path(_PATH))
-    if request.method != "POST":
-        return await _list(request, accounts, accounts.active)
-    form = await read_form(request)
-    form.check_single()
-    try:
-        state["cookies"].check_form(request, form.get("csrf"), accounts.active)
-    except StaleForm:
-        return await _list(request, accounts, accounts.active, error=_STALE, status=403)
-    if not state["linked_accounts"].is_recent(accounts.active.session):
-        return redirect(sign_in_path(_PATH, again=True))
-    if (name := form.get("link")) is not None:
-        provider = await state["providers"].find(name)
-        if provider is None:
-            return await _list(request, accounts, accounts.active, error=_GONE, status=409)
-        return await depart(request, provider, Onward(next_path=_PATH), accounts, linking=True)
-    try:
-        removed = await state["linked_accounts"].unlink(accounts.active, form.get("unlink") or "")
-    except NotRecent:
-        return redirect(sign_in_path(_PATH, again=True))
-    except UpstreamRefused:
-        return await _list(request, accounts, accounts.active, error=_LAST, status=409)
-    if removed is None:
-        return await _list(request, accounts, accounts.active, error=_GONE, status=409)
-    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
-    return await _list(request, accounts, accounts.active, notice=_REMOVED)
 
 
 async def _list(
@@ -98,6 +63,31 @@ async def _list(
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
     return response
+
+
+@account_page(_PATH, _list, stale=_STALE)
+async def linked_accounts(
+    request: Request[Services], accounts: Accounts, signed_in: SignedIn, form: Parameters
+) -> Response:
+    """List what is linked, take one of it away, or go to a provider to link more."""
+    state = request.state
+    if not state["linked_accounts"].is_recent(signed_in.session):
+        return redirect(sign_in_path(_PATH, again=True))
+    if (name := form.get("link")) is not None:
+        provider = await state["providers"].find(name)
+        if provider is None:
+            return await _list(request, accounts, signed_in, error=_GONE, status=409)
+        return await depart(request, provider, Onward(next_path=_PATH), accounts, linking=True)
+    try:
+        removed = await state["linked_accounts"].unlink(signed_in, form.get("unlink") or "")
+    except NotRecent:
+        return redirect(sign_in_path(_PATH, again=True))
+    except UpstreamRefused:
+        return await _list(request, accounts, signed_in, error=_LAST, status=409)
+    if removed is None:
+        return await _list(request, accounts, signed_in, error=_GONE, status=409)
+    # No redirect: an address that says "Done" would say it to whoever follows a link to it. A reload does no harm.
+    return await _list(request, accounts, signed_in, notice=_REMOVED)
 
 
 def _shown(provider: Provider) -> dict[str, str]:
