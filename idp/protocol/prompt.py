@@ -38,7 +38,8 @@ class Situation:
     `session` is the account that would be answered for, `accounts` how many are signed in. `hinted` is true or false
     where the request names a user: whether `session` is that user's; None where it names nobody. `labs_undecided` is
     whether the user has not said yet which labs may be told, `unconnected` whether a provider's API is asked for that
-    they have not connected by signing in through it.
+    they have not connected by signing in through it, `acr_offered` whether there is a way to sign in that gives one of
+    the `acr` that are demanded.
     """
 
     session: Session | None
@@ -48,6 +49,7 @@ class Situation:
     hinted: bool | None = None
     labs_undecided: bool = False
     unconnected: bool = False
+    acr_offered: bool = False
 
 
 def next_step(request: AuthorizationRequest, situation: Situation, *, now: datetime) -> Step:
@@ -74,6 +76,8 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
         return Step.LOGIN
     demanded = request.claims.essential_acr
     if demanded and situation.session is not None and situation.session.acr not in demanded:
+        if situation.acr_offered and not silent and not _signed_in_for_this(situation):
+            return Step.LOGIN
         raise InteractionRequired if silent else UnmetAuthenticationRequirements
     if _needs_consent(request, situation):
         if silent:

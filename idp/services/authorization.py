@@ -207,6 +207,7 @@ class Authorization:
                 interaction=interaction,
                 hinted=hinted,
                 labs_undecided=labs.undecided,
+                acr_offered=await self._offers(request.claims.essential_acr),
                 unconnected=await self._is_unconnected(request, signed_in, consent),
             )
             step = next_step(request, situation, now=self._clock())
@@ -215,6 +216,12 @@ class Authorization:
         except OAuthError as error:
             raise Refused(request.reply, error) from error
         return Progress(request=request, signed_in=signed_in, consent=consent, labs=labs, step=step)
+
+    async def _offers(self, demanded: Collection[str]) -> bool:
+        """Whether a provider through which people sign in gives one of the `acr` that are demanded."""
+        return bool(demanded) and any(
+            ours in demanded for provider in await self._providers.shown() for ours in provider.acr.values()
+        )
 
     async def _is_unconnected(
         self, request: AuthorizationRequest, signed_in: SignedIn | None, consent: Consent | None

@@ -1,7 +1,9 @@
 """Proving an account that there is makes no other one; and what ends with a link."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
@@ -10,7 +12,7 @@ import pytest
 
 from idp.crypto.opaque import hash_token
 from idp.domain.mail import MailPurpose
-from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Start, add_all, form_of
+from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Start, add_all, decoded, form_of
 from tests.support.bent import ABSENT
 from tests.support.clock import FakeClock
 from tests.support.evil_provider import EvilProvider, evil_provider
@@ -373,3 +375,30 @@ async def test_first_sign_ins_at_once_all_succeed(google: App, evil: EvilProvide
             arrivals.append((traveller, await traveller.callback()))
         answers = await asyncio.gather(*(traveller.arrive(callback) for traveller, callback in arrivals))
         assert [answer.headers.get("location") for answer in answers] == ["/"] * 4
+
+
+# ── A stronger sign-in ──────────────────────────────────────────────────────────────────────────────────────────────
+async def test_who_signed_in_by_one_factor_is_sent_to_a_provider_that_has_two_oidc_core_s5_5_1_1(
+    google: App, nora: Traveller, campus: EvilProvider
+) -> None:
+    async with google.store.write() as tx:
+        await tx.providers.save(replace(await tx.providers.get("campus"), acr={"mfa": "2"}))
+    google.services["providers"].forget()
+    await nora.sign_in()
+    await link(
+        google,
+        campus,
+        (await google.services["sessions"].find(nora.browser.cookies["idp"])).user.id,
+        sub="c1",
+        provider="campus",
+        email=None,
+    )
+    wish = json.dumps({"id_token": {"acr": {"essential": True, "values": ["2"]}}})
+    page = await nora.browser.request(claims=wish, scope="openid")
+    assert page.url.path == "/login"
+    campus.id_token["acr"] = "mfa"
+    left = await nora.leave(page, "campus")
+    assert sent(left.headers["location"])["acr_values"] == "mfa"
+    answer = await nora.browser.finish(await nora.sign_in(page, "campus"))
+    _, claims = decoded((await google.redeem(answer)).json()["id_token"])
+    assert claims["acr"] == "2"

@@ -51,6 +51,7 @@ def step(
     hinted_sub: str | None = None,
     others: int = 0,
     unconnected: bool = False,
+    acr_offered: bool = False,
     now: datetime = NOW,
     **params: str,
 ) -> Step:
@@ -62,6 +63,7 @@ def step(
         interaction=interaction,
         hinted=named,
         unconnected=unconnected,
+        acr_offered=acr_offered,
     )
     return next_step(make_authorization_request(client, **params), situation, now=now)
 
@@ -355,3 +357,14 @@ def test_a_demand_is_met_by_what_was_told_oidc_core_s2(demand: Freshness, second
     asked, now = NOW.replace(microsecond=700_000), NOW + 10 * SECOND
     told = None if seconds is None else NOW + seconds * SECOND
     assert demand.met(told, since=asked, now=now) is met
+
+
+def test_an_acr_that_some_way_to_sign_in_gives_is_asked_for_once_oidc_core_s5_5_1_1():
+    wish = json.dumps({"id_token": {"acr": {"essential": True, "values": ["2"]}}})
+    consent = make_consent()
+    assert step(SIGNED_IN_SINCE, consent, acr_offered=True, claims=wish) is Step.LOGIN
+    with pytest.raises(UnmetAuthenticationRequirements):
+        step(SIGNED_IN_SINCE, consent, SIGNED_IN, acr_offered=True, claims=wish)
+    with pytest.raises(UnmetAuthenticationRequirements):
+        step(SIGNED_IN_SINCE, consent, claims=wish)
+    assert isinstance(silent_refusal(SIGNED_IN_SINCE, consent, acr_offered=True, claims=wish), InteractionRequired)
