@@ -38,6 +38,13 @@ from tests.support.upstreams import (
 PATIENCE_MS = 20_000
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run all tests among the providers: it takes long to start them."""
+    for item in items:
+        if "crossroads" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("crossroads"))
+
+
 @dataclass(frozen=True)
 class World:
     """The provider, the demo application, and an application that sends people on to a third origin."""

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from idp.features import FEATURES
 from idp.web.oauth.wellknown import DISCOVERY_PATHS, JWKS_PATH
 from tests.support.app import ALICE, PASSWORD, VERIFIER, App, Browser, Start, basic, bearer, clients, form_of, secret_of
+from tests.support.databases import one_database
 from tests.support.paths import ROOT
 
 SOURCES = [path for folder in ("protocol", "services", "web") for path in (ROOT / "idp" / folder).rglob("*.py")]
@@ -215,6 +216,7 @@ async def test_one_bad_parameter_among_good_ones(app: App, good: list[Sent]) -> 
 
 
 @pytest.mark.usefixtures("no_failures")
+@one_database
 async def test_every_method_on_every_path(app: App) -> None:
     for path in [*(path.replace("{token}", "x") for _, path in ROUTES), *OTHER_PATHS]:
         for method in METHODS:

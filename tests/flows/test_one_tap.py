@@ -18,6 +18,7 @@ from idp.web.pages import TRANSACTION_CONTENT_SECURITY_POLICY
 from tests.support.app import ALICE, ALICE_ID, BOB, App, Browser, Start, answer_of, decoded
 from tests.support.bent import ABSENT, failing
 from tests.support.clock import FakeClock
+from tests.support.databases import one_database
 from tests.support.evil_provider import EvilProvider
 from tests.support.factories import make_linked_account, make_provider
 from tests.support.upstream import add_provider, failures, start_with_google
@@ -134,6 +135,7 @@ async def test_the_page_is_widened_as_google_documents_it_and_tells_google_the_o
 
 
 @pytest.mark.parametrize("signed_in", [False, True])
+@one_database
 async def test_no_other_page_is_widened(nora: Tapper, signed_in: bool) -> None:
     if signed_in:
         await nora.browser.sign_in(user=BOB)
@@ -240,6 +242,7 @@ async def test_a_network_may_try_so_often(start: Start, evil: EvilProvider, cloc
 @pytest.mark.parametrize(
     ("csrf", "cookie"), [(None, "a"), ("a", None), ("a", "b"), ("", ""), (None, None), ("ä", "a"), ("a", "")]
 )
+@one_database
 async def test_the_token_of_googles_script_has_to_come_twice(
     nora: Tapper, csrf: str | None, cookie: str | None
 ) -> None:
@@ -274,6 +277,7 @@ async def test_a_field_that_came_twice_is_refused(nora: Tapper) -> None:
         {"Sec-Fetch-Site": "none"},
     ],
 )
+@one_database
 async def test_no_other_site_can_sign_somebody_in_rfc6749_s10_12(
     nora: Tapper, headers: Mapping[str, str | None]
 ) -> None:
@@ -346,6 +350,7 @@ async def test_a_page_that_is_open_for_an_hour_has_to_be_opened_anew(google: App
     ],
     ids=["none", "empty", "without proof", "later", "bent proof", "line break", "list", "surrogate"],
 )
+@one_database
 async def test_a_nonce_that_is_not_ours_is_refused(nora: Tapper, changed: Callable[[str], object]) -> None:
     page = await nora.browser.get("/login")
     refused = await nora.post(page, nora.credential(page, nonce=changed(attributes(page)["nonce"])))
@@ -379,6 +384,7 @@ async def test_the_nonce_is_kept_as_a_hash_until_it_expires(google: App, nora: T
         ({"email_verified": ABSENT}, "unverified_email"),
     ],
 )
+@one_database
 async def test_a_token_that_is_not_for_us_or_not_for_now_is_refused_and_uses_nothing_up_s3_1_3_7(
     google: App, nora: Tapper, claims: dict[str, Any], fault: str
 ) -> None:
@@ -394,6 +400,7 @@ async def test_a_token_that_is_not_for_us_or_not_for_now_is_refused_and_uses_not
 
 
 @pytest.mark.parametrize("forgery", ["none", "secret", "public key", "foreign key", "no token", "empty", "long"])
+@one_database
 async def test_a_token_that_google_did_not_sign_is_refused_rfc8725_s3_1(
     google: App, nora: Tapper, forgery: str
 ) -> None:
@@ -422,6 +429,7 @@ async def test_a_token_beyond_all_measure_is_not_even_read(nora: Tapper) -> None
 
 
 @pytest.mark.parametrize(("hd", "let_in"), [("lab.example", True), ("other.example", False), (ABSENT, False)])
+@one_database
 async def test_only_people_of_the_organisation_get_in(
     start: Start, evil: EvilProvider, clock: FakeClock, hd: Any, let_in: bool
 ) -> None:
@@ -474,6 +482,7 @@ async def smuggled(nora: Tapper, page: httpx2.Response) -> httpx2.Response:
 
 
 @pytest.mark.parametrize("demand", DEMANDS)
+@one_database
 async def test_a_tap_is_no_answer_to_a_demand_for_a_proof_oidc_core_s3_1_2_1(
     google: App, nora: Tapper, demand: dict[str, str]
 ) -> None:
@@ -494,6 +503,7 @@ async def test_a_tap_is_no_answer_to_a_demand_for_a_proof_oidc_core_s3_1_2_1(
 
 
 @pytest.mark.parametrize("demand", DEMANDS)
+@one_database
 async def test_whoever_has_nothing_else_is_refused_by_name(google: App, nora: Tapper, demand: dict[str, str]) -> None:
     answer = answer_of(await smuggled(nora, await nora.browser.request(**demand)))
     assert answer.error == "login_required"

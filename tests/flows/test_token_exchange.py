@@ -23,6 +23,7 @@ from tests.flows.test_no_secret_in_logs import Secrets, logged
 from tests.support.app import ALICE, ALICE_ID, EVERY_SCOPE, App, Browser, Start, answer_of
 from tests.support.bent import ABSENT, failing
 from tests.support.clock import FakeClock
+from tests.support.databases import one_database
 from tests.support.evil_provider import EvilProvider
 from tests.support.factories import make_linked_account, make_provider
 from tests.support.upstream import Traveller, add_provider, sealed_secret, sent
@@ -134,6 +135,7 @@ def interfere(app: App, patch: pytest.MonkeyPatch, call: Callable[[Ask, str], Aw
 
 
 # ── Connecting ──────────────────────────────────────────────────────────────────────────────────────────────────────
+@one_database
 async def test_a_sign_in_for_the_scope_asks_the_provider_for_its_api_and_for_a_refresh_token(
     campus: App, evil: EvilProvider
 ) -> None:
@@ -146,6 +148,7 @@ async def test_a_sign_in_for_the_scope_asks_the_provider_for_its_api_and_for_a_r
 
 
 @pytest.mark.parametrize("reason", ["not asked for", "another client", "no client may", "no scope is set"])
+@one_database
 async def test_any_other_sign_in_asks_for_neither_and_keeps_nothing(
     campus: App, evil: EvilProvider, reason: str
 ) -> None:
@@ -165,6 +168,7 @@ async def test_any_other_sign_in_asks_for_neither_and_keeps_nothing(
 
 
 @pytest.mark.parametrize("prompt", ["login", "select_account"])
+@one_database
 async def test_whoever_is_signed_in_already_connects_it_by_signing_in_there_once_more(campus: App, prompt: str) -> None:
     traveller = Traveller(campus.browser())
     browser = traveller.browser
@@ -215,6 +219,7 @@ async def test_it_is_connected_to_whoever_is_signed_in_and_makes_no_other_accoun
         assert await tx.users.find_by_identifier("alice@elsewhere.example") is None
 
 
+@one_database
 async def test_consent_and_connected_applications_say_what_may_be_used_and_where(campus: App) -> None:
     traveller = Traveller(campus.browser())
     page = await traveller.sign_in(await traveller.browser.request(scope=f"openid {SCOPE}"), "campus")
@@ -223,6 +228,7 @@ async def test_consent_and_connected_applications_say_what_may_be_used_and_where
     assert "Use your Campus login account: calendar.read" in (await traveller.browser.get("/account/apps")).text
 
 
+@one_database
 async def test_an_application_that_may_not_use_it_cannot_ask_for_it_either_rfc6749_s3_3(campus: App) -> None:
     browser = campus.browser()
     assert (await browser.authorize(scope=SCOPE)).code
@@ -246,6 +252,7 @@ async def test_an_account_that_was_proven_and_linked_on_the_way_is_connected_wit
     assert (await exchange(campus, tokens["access_token"])).status_code == 200
 
 
+@one_database
 async def test_a_later_sign_in_without_it_leaves_what_is_kept(campus: App, token: str) -> None:
     before = await link_of(campus)
     assert before.api_scope == CALENDAR
@@ -255,6 +262,7 @@ async def test_a_later_sign_in_without_it_leaves_what_is_kept(campus: App, token
     assert (await exchange(campus, token)).status_code == 200
 
 
+@one_database
 async def test_a_person_who_allows_none_of_it_there_connects_nothing(campus: App, evil: EvilProvider) -> None:
     evil.token["scope"] = "openid"
     tokens = await sign_in(Traveller(campus.browser()))
@@ -262,6 +270,7 @@ async def test_a_person_who_allows_none_of_it_there_connects_nothing(campus: App
     assert (await exchange(campus, tokens["access_token"])).json()["error"] == "invalid_grant"
 
 
+@one_database
 async def test_a_new_account_is_connected_with_its_first_sign_in(
     start: Start, evil: EvilProvider, clock: FakeClock
 ) -> None:
@@ -383,6 +392,7 @@ async def test_a_successor_is_kept_though_nobody_waits_for_it_any_more(
     assert (await exchange(campus, token)).status_code == 200
 
 
+@one_database
 async def test_no_database_connection_waits_for_the_provider(
     campus: App, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,12 +407,14 @@ async def test_no_database_connection_waits_for_the_provider(
     assert held == [0]
 
 
+@one_database
 async def test_the_application_may_name_all_of_the_scope_but_not_a_part_rfc8693_s2_1(campus: App, token: str) -> None:
     assert (await exchange(campus, token, scope=CALENDAR)).status_code == 200
     refused = await exchange(campus, token, scope="calendar.write")
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_scope")
 
 
+@one_database
 async def test_no_more_is_asked_for_and_released_than_the_person_allowed_rfc6749_s6(
     campus: App, token: str, evil: EvilProvider
 ) -> None:
@@ -414,6 +426,7 @@ async def test_no_more_is_asked_for_and_released_than_the_person_allowed_rfc6749
     assert (await exchange(campus, token)).json()["scope"] == CALENDAR
 
 
+@one_database
 async def test_less_than_was_allowed_is_released_as_what_it_is_rfc6749_s5_1(campus: App, evil: EvilProvider) -> None:
     await change_provider(campus, api_scope=f"{CALENDAR} mail.read")
     token = (await sign_in(Traveller(campus.browser())))["access_token"]
@@ -435,6 +448,7 @@ async def test_a_token_for_more_than_was_allowed_is_kept_from_the_application_an
 
 
 # ── Who may not ─────────────────────────────────────────────────────────────────────────────────────────────────────
+@one_database
 async def test_a_request_that_is_not_right_never_reaches_the_provider_rfc8693_s2_2_2(
     campus: App, token: str, evil: EvilProvider
 ) -> None:
@@ -456,6 +470,7 @@ async def test_a_request_that_is_not_right_never_reaches_the_provider_rfc8693_s2
     assert evil.count("token") == before
 
 
+@one_database
 async def test_a_token_is_of_no_use_to_another_client(campus: App, token: str) -> None:
     await campus.change("clients", ["other"], scope=f"openid {SCOPE}")
     # Not among those that may use the API, public, and not registered for the grant.
@@ -464,6 +479,7 @@ async def test_a_token_is_of_no_use_to_another_client(campus: App, token: str) -
         assert (await exchange(campus, token, client_id)).json()["error"] == error
 
 
+@one_database
 async def test_nor_to_another_one_that_may_use_the_same_api(campus: App, token: str, evil: EvilProvider) -> None:
     await campus.change("clients", ["other"], scope=f"openid {SCOPE}")
     await change_provider(campus, api_clients=("portal", "other"))
@@ -472,12 +488,14 @@ async def test_nor_to_another_one_that_may_use_the_same_api(campus: App, token: 
     assert evil.count("token") == before
 
 
+@one_database
 async def test_a_public_client_gets_nothing_though_it_be_registered_for_the_grant(campus: App, token: str) -> None:
     await campus.change("clients", ["spa"], scope=f"openid {SCOPE}", grant_types=tuple(GrantType))
     await change_provider(campus, api_clients=("spa",))
     assert (await exchange(campus, token, "spa")).json()["error"] == "unauthorized_client"
 
 
+@one_database
 async def test_a_clients_own_token_is_nobodys(campus: App, token: str) -> None:
     own = await campus.post("/token", "portal", grant_type="client_credentials", scope=SCOPE)
     assert own.json()["error"] == "invalid_scope"
@@ -485,11 +503,13 @@ async def test_a_clients_own_token_is_nobodys(campus: App, token: str) -> None:
     assert (await exchange(campus, own.json()["access_token"])).json()["error"] == "invalid_request"
 
 
+@one_database
 async def test_a_token_without_the_scope_is_not_enough(campus: App, token: str) -> None:
     plain = await sign_in(Traveller(campus.browser()), "openid")
     assert (await exchange(campus, plain["access_token"])).json()["error"] == "invalid_request"
 
 
+@one_database
 async def test_a_narrower_refreshed_token_is_not_enough(campus: App) -> None:
     tokens = await sign_in(Traveller(campus.browser()))
     narrow = (await campus.refresh(tokens["refresh_token"], scope="openid")).json()
@@ -575,6 +595,7 @@ async def test_what_ends_while_the_provider_is_asked_ends_it_too(
     assert await released(campus) == []
 
 
+@one_database
 async def test_what_was_taken_back_there_is_forgotten_and_the_application_told_what_to_do_rfc6749_s5_2(
     campus: App, token: str, evil: EvilProvider
 ) -> None:
@@ -593,6 +614,7 @@ async def test_what_was_taken_back_there_is_forgotten_and_the_application_told_w
     assert (await exchange(campus, tokens["access_token"])).status_code == 200
 
 
+@one_database
 async def test_a_link_that_is_gone_when_the_provider_refuses_is_no_failure_of_ours(
     campus: App, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -604,6 +626,7 @@ async def test_a_link_that_is_gone_when_the_provider_refuses_is_no_failure_of_ou
     assert (await exchange(campus, token)).json()["error"] == "invalid_grant"
 
 
+@one_database
 async def test_a_token_that_others_replace_again_and_again_is_not_run_after_for_ever(
     campus: App, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -624,6 +647,7 @@ async def test_a_token_that_others_replace_again_and_again_is_not_run_after_for_
 
 
 @pytest.mark.parametrize("fault", ["down", "refuses us"])
+@one_database
 async def test_a_provider_that_is_down_or_refuses_us_costs_nobody_what_is_kept(
     campus: App, token: str, evil: EvilProvider, fault: str
 ) -> None:
@@ -638,6 +662,7 @@ async def test_a_provider_that_is_down_or_refuses_us_costs_nobody_what_is_kept(
     assert await released(campus) == []
 
 
+@one_database
 async def test_what_was_sealed_for_another_link_or_altered_opens_nothing(
     campus: App, token: str, evil: EvilProvider
 ) -> None:
@@ -659,6 +684,7 @@ async def test_of_several_links_the_one_that_was_used_last_counts(campus: App, t
 # ── Secrets ─────────────────────────────────────────────────────────────────────────────────────────────────────────
 @pytest.mark.parametrize("logged", ["json"], indirect=True)
 @pytest.mark.usefixtures("logged")
+@one_database
 async def test_no_token_of_the_provider_reaches_logs_or_audit(
     start: Start, evil: EvilProvider, clock: FakeClock, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -688,6 +714,7 @@ def vendor() -> Iterator[NpmProvider]:
         yield running
 
 
+@one_database
 async def test_npm_oidc_provider_gives_a_refresh_token_for_offline_access_and_rotates_it(
     start: Start, vendor: NpmProvider, clock: FakeClock
 ) -> None:

@@ -12,6 +12,7 @@ import pytest
 from tests.support.app import App, Start
 from tests.support.bent import ABSENT, body, failing, html, slow
 from tests.support.clock import FakeClock
+from tests.support.databases import one_database
 from tests.support.evil_provider import EvilProvider, Key, evil_provider
 from tests.support.factories import make_provider
 from tests.support.upstream import Traveller, add_provider, failures, sealed_secret, sent, start_with_google
@@ -80,6 +81,7 @@ BAD_TOKENS = {
 
 
 @pytest.mark.parametrize("bend", BAD_TOKENS.values(), ids=BAD_TOKENS.keys())
+@one_database
 async def test_an_id_token_that_proves_nothing_signs_nobody_in_oidc_core_s3_1_3_7(
     google: App, nora: Traveller, evil: EvilProvider, bend: Callable[[EvilProvider], None]
 ) -> None:
@@ -103,6 +105,7 @@ BENT = {
 
 @pytest.mark.parametrize("endpoint", ["token", "jwks"])
 @pytest.mark.parametrize("bent", BENT.values(), ids=BENT.keys())
+@one_database
 async def test_an_answer_that_is_none_names_the_provider_and_leaves_the_other_ways(
     google: App, nora: Traveller, evil: EvilProvider, endpoint: str, bent: Any
 ) -> None:
@@ -114,6 +117,7 @@ async def test_an_answer_that_is_none_names_the_provider_and_leaves_the_other_wa
     assert (await nora.browser.sign_in(login)).url.path == "/"
 
 
+@one_database
 async def test_a_slow_body_is_not_waited_for(google: App, nora: Traveller, evil: EvilProvider) -> None:
     released = threading.Event()
     evil.bend["token"] = slow(released)
@@ -127,6 +131,7 @@ async def test_a_slow_body_is_not_waited_for(google: App, nora: Traveller, evil:
     ("error", "fault"),
     [("access_denied", "denied"), ("server_error", "trouble"), ("invalid_scope", "refused"), ("<script>", "refused")],
 )
+@one_database
 async def test_an_error_that_the_provider_sends_is_told_in_plain_words_rfc6749_s4_1_2_1(
     google: App, nora: Traveller, evil: EvilProvider, error: str, fault: str
 ) -> None:
@@ -137,12 +142,14 @@ async def test_an_error_that_the_provider_sends_is_told_in_plain_words_rfc6749_s
     assert "<script>" not in page.text
 
 
+@one_database
 async def test_a_token_endpoint_that_refuses_signs_nobody_in(google: App, nora: Traveller, evil: EvilProvider) -> None:
     evil.refuse_token("invalid_client", 401)
     await assert_nothing_came_of_it(google, await nora.sign_in(), nora, "refused")
 
 
 @pytest.mark.parametrize("userinfo", [{"sub": "another"}, {"sub": ABSENT}], ids=["of somebody else", "of nobody"])
+@one_database
 async def test_userinfo_of_somebody_else_is_not_believed_oidc_core_s5_3_2(
     google: App, nora: Traveller, evil: EvilProvider, userinfo: dict[str, Any]
 ) -> None:
@@ -205,6 +212,7 @@ async def test_an_answer_is_for_the_browser_that_asked(
     [{"state": ABSENT}, {"state": ""}, {"state": "x" * 43}, {"state": "\x00"}],
     ids=["missing", "empty", "another", "binary"],
 )
+@one_database
 async def test_without_its_state_an_answer_is_nobodys(google: App, nora: Traveller, change: dict[str, Any]) -> None:
     callback = await nora.callback()
     params = {name: value for name, value in {**sent(callback), **change}.items() if value is not ABSENT}
@@ -252,6 +260,7 @@ async def test_an_answer_belongs_to_the_provider_that_was_asked(
 
 
 @pytest.mark.parametrize("iss", ["https://other.example", ABSENT], ids=["of another", "missing though announced"])
+@one_database
 async def test_the_answer_says_who_gives_it_rfc9207_s2_4(
     google: App, nora: Traveller, evil: EvilProvider, iss: Any
 ) -> None:
@@ -260,6 +269,7 @@ async def test_the_answer_says_who_gives_it_rfc9207_s2_4(
     assert evil.count("token") == 0
 
 
+@one_database
 async def test_a_provider_whose_metadata_are_anothers_is_not_spoken_with(start: Start, clock: FakeClock) -> None:
     with evil_provider(clock) as rogue:
         rogue.metadata["issuer"] = "https://accounts.google.com"

@@ -15,6 +15,7 @@ from idp.domain.provider import ProviderStatus
 from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Browser, Start
 from tests.support.bent import ABSENT, failing, slow
 from tests.support.clock import FakeClock
+from tests.support.databases import one_database
 from tests.support.evil_provider import EvilProvider
 from tests.support.factories import make_linked_account, make_provider
 from tests.support.upstream import Traveller, add_provider, sealed_secret, sent
@@ -117,6 +118,7 @@ async def test_an_application_that_wants_its_people_back_gets_them_at_once_s3(ca
         assert await tx.upstream_sessions.all() == []
 
 
+@one_database
 async def test_an_application_that_proved_nothing_is_offered_beside_it(campus: App, alice: Browser) -> None:
     page = await alice.get("/logout", client_id="portal", post_logout_redirect_uri=BYE)
     page = await alice.submit(page)
@@ -140,6 +142,7 @@ async def test_each_provider_of_several_accounts_is_offered_once(
 @pytest.mark.parametrize(
     "changes", [{"logout": False}, {"status": ProviderStatus.DISABLED}, {"issuer": "https://another.example"}]
 )
+@one_database
 async def test_nothing_is_offered_where_it_is_switched_off(
     campus: App, alice: Browser, changes: dict[str, Any]
 ) -> None:
@@ -148,6 +151,7 @@ async def test_nothing_is_offered_where_it_is_switched_off(
     assert offered(await sign_out(alice)) == []
 
 
+@one_database
 async def test_nor_where_the_provider_has_no_such_page(start: Start, evil: EvilProvider, clock: FakeClock) -> None:
     evil.clock = clock
     evil.user |= {"sub": "4711", "email": ALICE, "email_verified": True}
@@ -160,6 +164,7 @@ async def test_nor_where_the_provider_has_no_such_page(start: Start, evil: EvilP
 
 
 @pytest.mark.parametrize("fault", ["slow", "down", "altered"])
+@one_database
 async def test_nobody_waits_to_sign_out_for_a_provider_that_is_down(
     campus: App, alice: Browser, evil: EvilProvider, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -203,6 +208,7 @@ def vendor() -> Iterator[NpmProvider]:
         yield running
 
 
+@one_database
 async def test_npm_oidc_provider_signs_out_and_leads_back(start: Start, vendor: NpmProvider, clock: FakeClock) -> None:
     clock.now = system_clock()
     app = await start(outbound_allow=urlsplit(vendor.issuer).netloc)

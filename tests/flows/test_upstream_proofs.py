@@ -15,6 +15,7 @@ from idp.domain.mail import MailPurpose
 from tests.support.app import ALICE, ALICE_ID, BOB, BOB_ID, App, Start, add_all, decoded, form_of
 from tests.support.bent import ABSENT
 from tests.support.clock import FakeClock
+from tests.support.databases import one_database
 from tests.support.evil_provider import EvilProvider, evil_provider
 from tests.support.factories import make_invitation, make_linked_account, make_provider
 from tests.support.upstream import Traveller, add_provider, failures, sealed_secret, sent, start_with_google
@@ -115,6 +116,7 @@ async def test_proving_an_account_to_link_it_makes_no_other_one_either(
         assert await tx.users.find_by_identifier("another@newcomers.example") is None
 
 
+@one_database
 async def test_trying_again_goes_on_as_it_began(google: App, nora: Traveller, evil: EvilProvider) -> None:
     await nora.browser.sign_in()
     evil.refuse()
@@ -143,6 +145,7 @@ async def test_whoever_has_an_account_with_a_password_proves_it_the_first_time_t
 
 
 @pytest.mark.parametrize(("auth_time", "fault"), [(True, "not_fresh"), (False, "never_fresh")])
+@one_database
 async def test_the_page_tells_whether_to_try_again_helps(
     google: App, nora: Traveller, evil: EvilProvider, clock: FakeClock, auth_time: bool, fault: str
 ) -> None:
@@ -157,6 +160,7 @@ async def test_the_page_tells_whether_to_try_again_helps(
     assert "password" in page.text
 
 
+@one_database
 async def test_the_page_that_asks_for_a_password_leads_back_to_the_other_ways(
     google: App, nora: Traveller, evil: EvilProvider, clock: FakeClock
 ) -> None:
@@ -169,6 +173,7 @@ async def test_the_page_that_asks_for_a_password_leads_back_to_the_other_ways(
 
 
 # ── Who may make an account ─────────────────────────────────────────────────────────────────────────────────────────
+@one_database
 async def test_whom_it_is_about_stands_on_the_page_that_refuses_an_account(
     start: Start, evil: EvilProvider, clock: FakeClock
 ) -> None:
@@ -201,6 +206,7 @@ async def test_a_link_for_whoever_gets_it_makes_one_account(
 
 
 @pytest.mark.parametrize(("hd", "let_in"), [(None, False), ("lab.example", True)])
+@one_database
 async def test_a_domain_opens_only_to_addresses_that_google_can_know_of(
     start: Start, evil: EvilProvider, clock: FakeClock, hd: str | None, let_in: bool
 ) -> None:
@@ -258,6 +264,7 @@ async def test_a_page_that_was_answered_with_no_asks_nobody_again(
     assert (await nora.browser.get(path)).status_code == 400
 
 
+@one_database
 async def test_a_page_answers_only_what_it_was_made_for(google: App, nora: Traveller, evil: EvilProvider) -> None:
     await link(google, evil)
     evil.user["email"] = "alice@new.example"
@@ -331,6 +338,7 @@ async def test_what_a_session_gave_for_later_ends_with_the_link_by_which_it_bega
 
 
 # ── On the way ──────────────────────────────────────────────────────────────────────────────────────────────────────
+@one_database
 async def test_linking_lets_the_person_choose_there(google: App, nora: Traveller, campus: EvilProvider) -> None:
     await nora.browser.sign_in()
     left = await nora.browser.post(await nora.browser.get("/account/linked"), link="campus")
@@ -345,6 +353,7 @@ async def test_answers_that_are_nobodys_leave_so_many_rows(start: Start, evil: E
     assert len(await failures(app)) == 3
 
 
+@one_database
 async def test_a_provider_that_is_switched_off_meanwhile_says_so_and_leads_on(
     google: App, nora: Traveller, campus: EvilProvider
 ) -> None:
@@ -357,6 +366,7 @@ async def test_a_provider_that_is_switched_off_meanwhile_says_so_and_leads_on(
     assert 'href="/login"' in page.text
 
 
+@one_database
 async def test_letters_beyond_ascii_lead_nowhere(google: App, nora: Traveller) -> None:
     await nora.browser.sign_in()
     for path in ("/login/google/link/%C3%BC", "/login/google/link/%E4%B8%AD"):
