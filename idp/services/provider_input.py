@@ -193,6 +193,14 @@ class ProviderInput(Input):
             raise ValueError("only Google's sign-in looks at it: IDP_GOOGLE_HOSTED_DOMAIN")
         return domains
 
+    @field_validator("api_scope")
+    @classmethod
+    def _check_api_scope(cls, scope: str, info: ValidationInfo) -> str:
+        # Its connector gets no refresh tokens: people would agree to what never works.
+        if scope and info.data.get("kind") is ProviderKind.GITHUB:
+            raise ValueError("kind: github gets no refresh tokens: leave it out")
+        return scope
+
     @field_validator("api_clients")
     @classmethod
     def _check_api_clients(cls, clients: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ class Connector(ABC):
         """Return whom an ID token vouches for that came by the browser (Google's One Tap).
 
         Raises:
-            UpstreamRefused: it is not to be believed, or the provider offers no such thing.
+            UpstreamRefused: it is not to be believed.
+            NotImplementedError: it is not Google, whose page alone posts one.
         """
         raise NotImplementedError
 
@@ -102,6 +103,7 @@ class Connector(ABC):
 
         Raises:
             UpstreamRefused: it gives none: DENIED where the person or the provider took it back.
+            NotImplementedError: it gives no refresh tokens; none is kept of it, and no `api_scope` may be set.
         """
         raise NotImplementedError
 

@@ -197,6 +197,12 @@ def test_clients_may_use_something_of_the_api_or_nothing():
     assert refused(api_scope="a", api_clients=["portal", "portal"]) == {"api_clients": "it lists something twice"}
 
 
+def test_nobody_is_asked_to_agree_to_an_api_that_can_never_be_used():
+    fault = {"api_scope": "kind: github gets no refresh tokens: leave it out"}
+    assert refused(kind="github", scope="read:user", api_scope="repo", api_clients=["portal"]) == fault
+    assert made(kind="github", scope="read:user").api_scope == ""
+
+
 def test_a_secret_is_repeated_in_no_fault_and_in_no_text():
     given = ProviderInput.read(CAMPUS)
     assert "s3cr3t" not in repr(given)
