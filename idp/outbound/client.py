@@ -8,6 +8,7 @@ name server that could lead elsewhere.
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from idp.outbound.addresses import AllowRule, IPAddress, is_public, parse_address
+from idp.outbound.kept import KeptConnections
 from idp.outbound.resolver import SystemResolver
 
 if TYPE_CHECKING:
@@ -78,8 +80,9 @@ class Fetched:
 class Outbound:
     """Fetches from public addresses over https, and from what the rules allow, within limits of size and time.
 
-    Each request has a connection of its own, in HTTP/1.1, without cookies, proxies, redirects and content codings.
-    `timeout` is for all of it, from the question to the name server to the last byte.
+    In HTTP/1.1, without cookies, proxies, redirects and content codings. Each request has a connection of its own,
+    unless it is told to `keep` it for others of the kind. `timeout` is for all of it, from the question to the name
+    server to the last byte.
     """
 
     def __init__(
@@ -97,6 +100,7 @@ class Outbound:
         self._max_bytes = max_bytes
         self._system = SystemResolver()
         self._resolve = resolve or self._system
+        self._kept = KeptConnections()
 
     async def get(self, url: str, *, accept: str, max_bytes: int | None = None) -> Fetched:
         """Fetch a document of the media type `accept`, of at most `max_bytes` instead of the client's own limit.
@@ -130,10 +134,13 @@ class Outbound:
         *,
         max_bytes: int | None = None,
         timeout: timedelta | None = None,
+        keep: bool = False,
     ) -> Fetched:
         """Make a request, with limits of its own where they are given instead of the client's.
 
-        The headers are those beside Host, User-Agent, Accept-Encoding, Connection and Content-Length.
+        The headers are those beside Host, User-Agent, Accept-Encoding, Connection and Content-Length. `keep` is only
+        for what is answered by something that proves to which request it belongs, such as an ID token with a nonce:
+        bytes behind another answer on the same connection could be taken for this one.
 
         Raises:
             Forbidden: the URL leads where it must not.
@@ -142,18 +149,27 @@ class Outbound:
             OutboundError: the URL or a header is not valid, or there was no answer within the limits.
         """
         # Loaded with the first request: a server that never fetches anything does without the HTTP library.
-        from idp.outbound.exchange import HttpRequest, exchange, read_url
+        from idp.outbound.exchange import Connection, HttpRequest, read_url
 
         target = read_url(url)
         if not all(text.isascii() for pair in headers.items() for text in pair):
             raise OutboundError(f"a header of the request to {target} is not in ASCII")
-        request = HttpRequest(method, headers, content)
+        request = HttpRequest(method, headers, content, keep)
         seconds = (self._timeout if timeout is None else timeout).total_seconds()
         limit = self._max_bytes if max_bytes is None else max_bytes
         try:
             async with asyncio.timeout(seconds):
-                addresses = self._check(target, await self._addresses(target))
-                return await exchange(target, addresses, request, tls=self._tls, seconds=seconds, max_bytes=limit)
+                connection = self._kept.take(target) if keep else None
+                if connection is None:
+                    addresses = self._check(target, await self._addresses(target))
+                    connection = Connection(target, addresses, tls=self._tls, seconds=seconds)
+                async with AsyncExitStack() as stack:
+                    stack.push_async_callback(connection.aclose)
+                    fetched = await connection.exchange(target, request, max_bytes=limit)
+                    if keep:
+                        stack.pop_all()
+                        self._kept.give(target, connection)
+                return fetched
         except TimeoutError:
             why = f"did not answer within {seconds:g} seconds"
         except OSError as error:
@@ -161,7 +177,8 @@ class Outbound:
         raise (OutboundError if request.is_sent else Unreachable)(f"{target} {why}")
 
     async def close(self) -> None:
-        """Drop the names that wait to be resolved, and end the threads; nothing can be fetched any more."""
+        """Drop the names that wait to be resolved, end the threads and connections; nothing can be fetched any more."""
+        await self._kept.close()
         self._system.close()
 
     @cached_property

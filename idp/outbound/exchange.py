@@ -5,7 +5,7 @@ A module of its own because the HTTP library is slow to load: `client` imports i
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -84,12 +84,13 @@ def trusted_authorities(ca_file: Path | None) -> SSLContext:
 class HttpRequest:
     """What is sent; the headers are those beside the ones that every request has.
 
-    `is_sent` says whether the other side may have seen any of it.
+    `keep` lets the connection stay open for another; `is_sent` says whether the other side may have seen any of it.
     """
 
     method: str
     headers: Mapping[str, str]
     content: bytes | None
+    keep: bool = False
     is_sent: bool = False
 
     async def trace(self, event: str, _: Mapping[str, Any]) -> None:
@@ -97,61 +98,71 @@ class HttpRequest:
         self.is_sent = self.is_sent or not event.startswith("connection.")
 
 
-async def exchange(
-    target: Target,
-    addresses: Sequence[IPAddress],
-    request: HttpRequest,
-    *,
-    tls: SSLContext,
-    seconds: float,
-    max_bytes: int,
-) -> Fetched:
-    """Send a request to the first of the addresses that can be reached, and read the answer.
+class Connection:
+    """A connection to the first of the addresses that can be reached; `seconds` is shared out among them.
 
-    `seconds` is shared out among the addresses; that the whole ends in time is the caller's business.
-
-    Raises:
-        Unreachable: none can be reached, or none that proves its name.
-        Unacceptable: the answer is too large, a redirect or in a content coding.
-        OutboundError: a header cannot be sent, or the answer is none.
+    That a request ends in time is the caller's business.
     """
-    try:
-        async with aclosing(_Pinned(addresses, seconds)) as network:
-            return await _exchange(target, network, request, tls, max_bytes)
-    except httpcore2.ConnectError as error:
-        raise Unreachable(f"{target} cannot be reached: {error}") from None
-    except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-        # The kind alone: the text may repeat what the other side sent.
-        raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
+
+    def __init__(self, target: Target, addresses: Sequence[IPAddress], *, tls: SSLContext, seconds: float) -> None:
+        self._network = _Pinned(addresses, seconds)
+        self._http = httpcore2.AsyncHTTPConnection(_url(target).origin, ssl_context=tls, network_backend=self._network)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether another request can be sent: the last answer is read, and neither side has said anything since."""
+        return self._http.is_idle() and not self._http.has_expired()
+
+    async def exchange(self, target: Target, request: HttpRequest, *, max_bytes: int) -> Fetched:
+        """Send a request, and read the answer.
+
+        Raises:
+            Unreachable: none of the addresses can be reached, or none that proves its name.
+            Unacceptable: the answer is too large, a redirect or in a content coding.
+            OutboundError: a header cannot be sent, or the answer is none.
+        """
+        try:
+            return await self._exchange(target, request, max_bytes)
+        except httpcore2.ConnectError as error:
+            raise Unreachable(f"{target} cannot be reached: {error}") from None
+        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+            # The kind alone: the text may repeat what the other side sent.
+            raise OutboundError(f"{target} gave no valid answer: {type(error).__name__}") from None
+
+    async def aclose(self) -> None:
+        """Close it."""
+        # In TLS that says goodbye first, which nobody has to be there for.
+        with suppress(OSError, httpcore2.NetworkError):
+            await self._network.aclose()
+
+    async def _exchange(self, target: Target, request: HttpRequest, max_bytes: int) -> Fetched:
+        always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity"}
+        ending = {} if request.keep else {"Connection": "close"}
+        fields = [*always.items(), *ending.items(), *request.headers.items()]
+        watching = {"trace": request.trace}
+        async with self._http.stream(
+            request.method, _url(target), headers=fields, content=request.content, extensions=watching
+        ) as response:
+            answer = httpx2.Headers(response.headers)
+            # A server that fails may do so in any way.
+            refusal = OutboundError if response.status >= 500 else Unacceptable
+            if response.status < 200 or 300 <= response.status < 400:
+                text = f"{target} answered with {response.status}, which is not followed"
+                raise Redirected(text, answer.get("location", ""))
+            if answer.get("content-encoding", "identity").lower() != "identity":
+                raise refusal(f"{target} answered with a content coding, which was not asked for")
+            body = bytearray()
+            async for chunk in response.aiter_stream():
+                body += chunk
+                if len(body) > max_bytes:
+                    raise refusal(f"{target} answered with more than {max_bytes} bytes")
+        media_type = answer.get("content-type", "").partition(";")[0].strip().lower()
+        max_age = _max_age(answer.get("cache-control", ""))
+        return Fetched(response.status, media_type, bytes(body), max_age, _date(answer.get("date", "")))
 
 
-async def _exchange(
-    target: Target, network: "_Pinned", request: HttpRequest, tls: SSLContext, max_bytes: int
-) -> Fetched:
-    url = httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
-    connection = httpcore2.AsyncHTTPConnection(url.origin, ssl_context=tls, network_backend=network)
-    always = {"Host": target.netloc, "User-Agent": "lab-id", "Accept-Encoding": "identity", "Connection": "close"}
-    fields = [*always.items(), *request.headers.items()]
-    watching = {"trace": request.trace}
-    async with connection.stream(
-        request.method, url, headers=fields, content=request.content, extensions=watching
-    ) as response:
-        answer = httpx2.Headers(response.headers)
-        # A server that fails may do so in any way.
-        refusal = OutboundError if response.status >= 500 else Unacceptable
-        if response.status < 200 or 300 <= response.status < 400:
-            text = f"{target} answered with {response.status}, which is not followed"
-            raise Redirected(text, answer.get("location", ""))
-        if answer.get("content-encoding", "identity").lower() != "identity":
-            raise refusal(f"{target} answered with a content coding, which was not asked for")
-        body = bytearray()
-        async for chunk in response.aiter_stream():
-            body += chunk
-            if len(body) > max_bytes:
-                raise refusal(f"{target} answered with more than {max_bytes} bytes")
-    media_type = answer.get("content-type", "").partition(";")[0].strip().lower()
-    max_age = _max_age(answer.get("cache-control", ""))
-    return Fetched(response.status, media_type, bytes(body), max_age, _date(answer.get("date", "")))
+def _url(target: Target) -> httpcore2.URL:
+    return httpcore2.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.path)
 
 
 class _Pinned(httpcore2.AsyncNetworkBackend):

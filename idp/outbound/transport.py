@@ -15,16 +15,17 @@ _PASSED_ON = ("Accept", "Authorization", "Content-Type")
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends each request by `Outbound.send`, under its rules and limits; cookies are neither sent nor received.
 
-    What that raises passes through as it is: `Forbidden`, `Unreachable`, `OutboundError`.
+    What that raises passes through as it is: `Forbidden`, `Unreachable`, `OutboundError`. `keep` is as there.
     """
 
-    def __init__(self, outbound: Outbound) -> None:
+    def __init__(self, outbound: Outbound, *, keep: bool = False) -> None:
         self._outbound = outbound
+        self._keep = keep
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Make a request; the response has a status, a media type and a body."""
         headers = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
         content = await request.aread()
-        fetched = await self._outbound.send(request.method, str(request.url), headers, content or None)
+        fetched = await self._outbound.send(request.method, str(request.url), headers, content or None, keep=self._keep)
         answered = {"Content-Type": fetched.content_type} if fetched.content_type else {}
         return httpx2.Response(fetched.status, headers=answered, content=fetched.body, request=request)

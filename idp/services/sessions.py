@@ -1,13 +1,13 @@
 """Browser sessions: found by the hash of a random cookie, new at each sign-in, with an idle and an absolute limit."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
 from idp.crypto.opaque import hash_token, mint_id, mint_token
-from idp.domain.audit import AuditAction
+from idp.domain.audit import AuditAction, AuditEvent
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.session import Session
@@ -173,16 +173,19 @@ class Sessions:
         await (tx.sessions.add(same) if same.id == session.id else tx.sessions.save(same))
         if interaction is not None:
             await tx.interactions.sign_in(interaction, session_id=same.id)
-        event = audit_event(
-            AuditAction.LOGIN_SUCCEEDED,
-            actor=session.user_id,
-            target=same.id,
-            now=session.created_at,
-            amr=list(session.amr),
-            **detail,
-        )
-        await tx.audit_events.add(event)
+        await tx.audit_events.add(_succeeded(session, same.id, detail))
         return same
+
+    async def begin_at_once(self, session: Session, *beside: object, interaction: str | None, **detail: Any) -> bool:
+        """Save and record the first session of a person in this browser as `begin` does, and values `beside` it.
+
+        It costs a fraction of a transaction. Returns False, with nothing saved, where that takes one: the person is
+        disabled, or being changed at this moment.
+        """
+        event = _succeeded(session, session.id, detail)
+        return await self._store.commit.sign_in(
+            session.user_id, session, event, *beside, session_id=session.id, interaction=interaction
+        )
 
     async def make_room(self, accounts: Accounts, user_id: str, *, now: datetime) -> tuple[SignedIn, ...]:
         """Return the browser's accounts beside this user's; the oldest ends when there are too many."""
@@ -239,6 +242,17 @@ class Sessions:
         if not session.valid(now=now) or now >= session.last_seen_at + self._times.idle or not user.active:
             return None
         return SignedIn(session, user)
+
+
+def _succeeded(session: Session, sid: str, detail: Mapping[str, Any]) -> AuditEvent:
+    return audit_event(
+        AuditAction.LOGIN_SUCCEEDED,
+        actor=session.user_id,
+        target=sid,
+        now=session.created_at,
+        amr=list(session.amr),
+        **detail,
+    )
 
 
 async def end_all_sessions(tx: Transaction, user_id: str, *, now: datetime) -> None:

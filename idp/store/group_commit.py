@@ -1,9 +1,9 @@
 """Many concurrent writers share one transaction, and each is answered only after its own row is committed.
 
-A flush is one transaction: first every `consume` as one UPDATE per table, then the rows of the winners. While it runs,
-further operations gather for the next. On a statement error the flush is rolled back and each operation is tried
-alone, so that a bad row fails only itself. When the outcome of a commit is unknown, nobody is told of success and
-nothing is tried again.
+A flush is one transaction: first a look at who must be active, then every `consume` as one UPDATE per table, then the
+rows of the winners. While it runs, further operations gather for the next. On a statement error the flush is rolled
+back and each operation is tried alone, so that a bad row fails only itself. When the outcome of a commit is unknown,
+nobody is told of success and nothing is tried again.
 """
 
 import asyncio
@@ -13,14 +13,17 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Table, bindparam, insert, update
+from sqlalchemy import Table, bindparam, insert, select, update
 
+from idp.domain.user import UserStatus
 from idp.store.columns import Instant, any_of, many, metadata
 from idp.store.database import Database
 from idp.store.errors import Rejected, StoreError, Unavailable, UnknownOutcome
+from idp.store.interactions import SIGN_IN, sign_in_values
 from idp.store.lane import LaneTransaction
 from idp.store.mapping import mapping_of
 from idp.store.prepared import Prepared
+from idp.store.users import users
 
 
 @dataclass(slots=True, eq=False)
@@ -29,6 +32,8 @@ class _Operation:
     done: asyncio.Future[bool]
     consumes: tuple[Table, str] | None = None
     now: datetime | None = None
+    user_id: str | None = None
+    signs_in: dict[str, str] | None = None
     won: bool = field(default=True)
 
 
@@ -49,6 +54,13 @@ class GroupCommit:
         self._closed = False
         self._inserts: dict[Table, Prepared] = {}
         self._updates: dict[Table, Prepared] = {}
+        dialect = database.sqlalchemy_dialect
+        present = any_of(users.c.id, "ids", database.dialect)
+        # Nobody waits here for somebody else's transaction: who is locked is not found.
+        active = select(users.c.id).where(present, users.c.status == bindparam("status"))
+        active = active.with_for_update(read=True, skip_locked=True)
+        self._active = Prepared(active, dialect, returns=[users.c.id])
+        self._sign_in = Prepared(SIGN_IN, dialect)
         self._order = {table: position for position, table in enumerate(metadata.sorted_tables)}
 
     @property
@@ -78,6 +90,20 @@ class GroupCommit:
         table = mapping_of(kind).table
         operation = _Operation(rows=_rows(then), done=self._future(), consumes=(table, hash), now=now)
         return await self._enqueue(operation)
+
+    async def sign_in(self, user_id: str, *values: object, session_id: str, interaction: str | None) -> bool:
+        """Insert values that make somebody signed in, also within the authorization request with this hash.
+
+        Returns False, with nothing saved, where the user is disabled or gone, or is being changed at this moment: then
+        a transaction of its own finds out which.
+
+        Raises:
+            Conflict, Rejected, Unavailable, UnknownOutcome: as for `append`.
+        """
+        signs_in = None if interaction is None else sign_in_values(interaction, session_id)
+        return await self._enqueue(
+            _Operation(rows=_rows(values), done=self._future(), user_id=user_id, signs_in=signs_in)
+        )
 
     async def close(self) -> None:
         """Refuse new operations and return when all that were accepted are done."""
@@ -127,8 +153,9 @@ class GroupCommit:
 
     async def _commit(self, batch: list[_Operation]) -> None:
         tables = {table for operation in batch for table, _ in operation.rows}
-        single = len(tables) == 1 and all(operation.consumes is None for operation in batch)
+        single = len(tables) == 1 and all(operation.consumes is None is operation.user_id for operation in batch)
         async with self._database.lane.transaction(single=single) as transaction:
+            await self._check_active(transaction, batch)
             await self._consume(transaction, batch)
             rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
             for operation in batch:
@@ -137,6 +164,18 @@ class GroupCommit:
                         rows[table].append(row)
             for table in sorted(rows, key=self._order.__getitem__):
                 await transaction.execute_many(self._insert(table), rows[table])
+            signed_in = [operation.signs_in for operation in batch if operation.won and operation.signs_in is not None]
+            if signed_in:
+                # In one order everywhere, as below.
+                await transaction.execute_many(self._sign_in, sorted(signed_in, key=lambda values: values["handle"]))
+
+    async def _check_active(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
+        ids = {operation.user_id for operation in batch if operation.user_id is not None}
+        if ids:
+            keys = {"ids": many(tuple(ids), self._database.dialect), "status": UserStatus.ACTIVE}
+            active = {id for (id,) in await transaction.fetch(self._active, keys)}
+            for operation in batch:
+                operation.won = operation.user_id is None or operation.user_id in active
 
     async def _consume(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
         consumers: dict[Table, dict[str, list[_Operation]]] = defaultdict(lambda: defaultdict(list))

@@ -1,6 +1,6 @@
 """Authorization requests that wait for their user."""
 
-from sqlalchemy import Column, ForeignKey, Index, String, Table, update
+from sqlalchemy import Column, ForeignKey, Index, String, Table, bindparam, update
 
 from idp.domain.interaction import Interaction
 from idp.store.columns import Document, Instant, metadata
@@ -24,6 +24,16 @@ interactions = Table(
 Index(None, interactions.c.expires_at)
 
 INTERACTIONS = Mapping(Interaction, interactions)
+SIGN_IN = (
+    update(interactions)
+    .where(interactions.c.hash == bindparam("handle"), interactions.c.used_at.is_(None))
+    .values(session_id=bindparam("sid"), selected_session_id=bindparam("chosen"))
+)
+
+
+def sign_in_values(hash: str, session_id: str) -> dict[str, str]:
+    """Return the parameters of `SIGN_IN`."""
+    return {"handle": hash, "sid": session_id, "chosen": session_id}
 
 
 class Interactions(Repository[Interaction]):
@@ -36,8 +46,7 @@ class Interactions(Repository[Interaction]):
 
         Nothing happens when the request is gone or answered.
         """
-        query = update(interactions).where(interactions.c.hash == hash, interactions.c.used_at.is_(None))
-        await self.connection.execute(query.values(session_id=session_id, selected_session_id=session_id))
+        await self.connection.execute(SIGN_IN, sign_in_values(hash, session_id))
 
     async def select_session(self, hash: str, *, session_id: str) -> None:
         """Remember which of several accounts was chosen; nothing happens when the request is gone or answered."""

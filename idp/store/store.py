@@ -13,7 +13,7 @@ from idp.domain.consent import Consent
 from idp.domain.grant import AccessToken, AuthorizationCode, RefreshToken
 from idp.domain.lab import LabMembership
 from idp.domain.session import Session
-from idp.domain.upstream import UpstreamVisit
+from idp.domain.upstream import LinkedAccount, UpstreamVisit
 from idp.domain.user import User
 from idp.store.audit import AuditEvents
 from idp.store.clients import CLIENTS, Clients, clients
@@ -57,12 +57,14 @@ from idp.store.seen_tokens import SeenTokens, seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
 from idp.store.upstream import (
+    LINKED_ACCOUNTS,
     UPSTREAM_VISITS,
     KeptDocuments,
     LinkedAccounts,
     UpstreamSessions,
     UpstreamVisits,
     kept_documents,
+    linked_accounts,
     upstream_visits,
 )
 from idp.store.users import USERS, Credentials, Users, users
@@ -167,6 +169,7 @@ class Store:
         self._clients = Coalesce(self._clients_reader())
         self._consents = Coalesce(self._consents_reader())
         self._upstream_visits = Coalesce(self._upstream_visits_reader())
+        self._linked_accounts = Coalesce(self._linked_accounts_reader())
         self._coalesced: Sequence[Coalesce[Any]] = (
             self._access_tokens,
             self._refresh_tokens,
@@ -177,6 +180,7 @@ class Store:
             self._clients,
             self._consents,
             self._upstream_visits,
+            self._linked_accounts,
         )
 
     @asynccontextmanager
@@ -226,11 +230,15 @@ class Store:
 
     async def find_consent(self, user_id: str, client_id: str) -> Consent | None:
         """Return what a user agreed to give a client."""
-        return await self._consents.find(_consent_key(user_id, client_id))
+        return await self._consents.find(_pair(user_id, client_id))
 
     async def find_upstream_visit(self, hash: str) -> UpstreamVisit | None:
         """Return a sign-in at another provider that is under way, or was."""
         return await self._upstream_visits.find(hash)
+
+    async def find_linked_account(self, issuer: str, sub: str) -> tuple[LinkedAccount, User] | None:
+        """Return an account at another provider with its user (OpenID Connect Core §5.7)."""
+        return await self._linked_accounts.find(_pair(issuer, sub))
 
     async def now(self) -> datetime:
         """Return the database's time, which also shows that it answers.
@@ -311,6 +319,26 @@ class Store:
 
         return read
 
+    def _linked_accounts_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, tuple[LinkedAccount, User]]]]:
+        dialect = self.database.dialect
+        query = select(*columns_of(LINKED_ACCOUNTS, USERS)).join_from(linked_accounts, users)
+        # More pairs than were asked for, as with consents.
+        query = query.where(
+            any_of(linked_accounts.c.issuer, "issuers", dialect), any_of(linked_accounts.c.sub, "subs", dialect)
+        )
+        returns = columns_of(LINKED_ACCOUNTS, USERS)
+        statement = Prepared(query, self.database.sqlalchemy_dialect, returns=returns)
+        width = len(LINKED_ACCOUNTS.columns)
+
+        async def read(keys: Sequence[str]) -> dict[str, tuple[LinkedAccount, User]]:
+            issuers, subs = zip(*(key.split(" ", 1) for key in keys), strict=True)
+            values = {"issuers": many(tuple(set(issuers)), dialect), "subs": many(subs, dialect)}
+            rows = await self.database.lane.fetch(statement, values)
+            pairs = [(LINKED_ACCOUNTS.from_row(row[:width]), USERS.from_row(row[width:])) for row in rows]
+            return {_pair(linked.issuer, linked.sub): (linked, user) for linked, user in pairs}
+
+        return read
+
     def _consents_reader(self) -> Callable[[Sequence[str]], Awaitable[dict[str, Consent]]]:
         dialect = self.database.dialect
         # Any of the users with any of the clients: more pairs than were asked for, of which each takes its own.
@@ -323,11 +351,11 @@ class Store:
             user_ids, client_ids = zip(*(key.split(" ", 1) for key in keys), strict=True)
             values = {"user_ids": many(user_ids, dialect), "client_ids": many(tuple(set(client_ids)), dialect)}
             found = map(CONSENTS.from_row, await self.database.lane.fetch(statement, values))
-            return {_consent_key(consent.user_id, consent.client_id): consent for consent in found}
+            return {_pair(consent.user_id, consent.client_id): consent for consent in found}
 
         return read
 
 
-def _consent_key(user_id: str, client_id: str) -> str:
-    # No user's id holds a space.
-    return f"{user_id} {client_id}"
+def _pair(first: str, second: str) -> str:
+    # The first is a user's id or an issuer, which hold no space.
+    return f"{first} {second}"

@@ -142,10 +142,13 @@ class Conversation:
             )
         return _json(fetched)
 
-    async def token(self, endpoint: TokenEndpoint, grant_type: str, form: Mapping[str, str]) -> Mapping[str, Any]:
+    async def token(
+        self, endpoint: TokenEndpoint, grant_type: str, form: Mapping[str, str], *, proven: bool = False
+    ) -> Mapping[str, Any]:
         """Return the answer of a token endpoint (RFC 6749 §5.1), whose types are right and whose token is a bearer's.
 
-        Asked twice only where nothing was sent the first time: a code works once.
+        Asked twice only where nothing was sent the first time: a code works once. `proven` promises that the caller
+        believes no answer but one that proves to which request it belongs: the connection may then be used again.
 
         Raises:
             TokenRefused: it says why not.
@@ -153,9 +156,9 @@ class Conversation:
             OutboundError: it does not answer.
         """
         try:
-            return await self._token(endpoint, grant_type, form)
+            return await self._token(endpoint, grant_type, form, proven)
         except Unreachable:
-            return await self._token(endpoint, grant_type, form)
+            return await self._token(endpoint, grant_type, form, proven)
 
     async def _get_once(self, url: str, headers: Mapping[str, str]) -> Fetched | None:
         try:
@@ -165,7 +168,9 @@ class Conversation:
         except OutboundError:
             return None
 
-    async def _token(self, endpoint: TokenEndpoint, grant_type: str, form: Mapping[str, str]) -> Mapping[str, Any]:
+    async def _token(
+        self, endpoint: TokenEndpoint, grant_type: str, form: Mapping[str, str], proven: bool
+    ) -> Mapping[str, Any]:
         # Loaded with the first sign-in: Authlib, and the HTTP library under it, are slow to load.
         from authlib.integrations.httpx_client import AsyncOAuth2Client
 
@@ -178,7 +183,7 @@ class Conversation:
             client_id=endpoint.client_id,
             client_secret=endpoint.secret,
             token_endpoint_auth_method=endpoint.auth_method,
-            transport=GuardedTransport(self._outbound),
+            transport=GuardedTransport(self._outbound, keep=proven),
             trust_env=False,
         ) as client:
             client.register_client_auth_method(("client_secret_basic", _basic))

@@ -81,7 +81,8 @@ class OidcConnector(Connector):
             turn.ask()
             endpoint = self._token_endpoint(metadata)
             form = {"code": code, "redirect_uri": departure.redirect_uri, "code_verifier": departure.code_verifier}
-            tokens = await self._conversation.token(endpoint, "authorization_code", form)
+            # The nonce of its ID token is this request's alone, and no token is kept without it.
+            tokens = await self._conversation.token(endpoint, "authorization_code", form, proven=True)
             if not tokens.get("id_token"):
                 raise UpstreamRefused(UpstreamFault.INVALID, detail="the token endpoint gave no ID token")
             verified = await self._verified(tokens["id_token"], metadata)

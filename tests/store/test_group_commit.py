@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -17,6 +16,7 @@ from idp.store.errors import Conflict, StoreError, Unavailable, UnknownOutcome
 from idp.store.group_commit import GroupCommit
 from idp.store.store import Store
 from tests.support.clock import START
+from tests.support.databases import another
 from tests.support.factories import (
     make_access_token,
     make_client,
@@ -50,16 +50,6 @@ async def commit(store: Store, flushes: list[int]) -> AsyncIterator[GroupCommit]
     commit = GroupCommit(store.database, on_flush=flushes.append)
     yield commit
     await commit.close()
-
-
-@asynccontextmanager
-async def another(url: str) -> AsyncIterator[Store]:
-    """A second store on the same database, as another process would have it."""
-    store = Store(Database(url))
-    try:
-        yield store
-    finally:
-        await store.close()
 
 
 Commit = Callable[[], Awaitable[Any]]

@@ -1,13 +1,16 @@
 """Any OpenID provider, against one whose every answer can be bent (OpenID Connect Core §3.1, RFC 9700 §4.4)."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event
 from typing import Any
 
+import httpx2
 import pytest
 from starlette.responses import Response
 
@@ -24,6 +27,7 @@ from idp.upstream.connector import Connector
 from tests.support.bent import ABSENT, Answer, body, failing, html, pkce_challenge, slow
 from tests.support.clock import FakeClock
 from tests.support.evil_provider import EvilProvider, Key, evil, evil_server
+from tests.upstream.conftest import said
 from tests.upstream.connecting import (
     CALLBACK,
     LEFT,
@@ -834,6 +838,40 @@ async def test_a_token_is_asked_for_again_once_and_only_where_nothing_was_sent(
         assert is_refused(caught.value, UpstreamFault.DOWN, "cannot be resolved")
         assert evil.count("token") == 0
     await outbound.close()
+
+
+async def test_what_lies_behind_an_answer_signs_nobody_in(side: Side, evil: EvilProvider) -> None:
+    """A second answer behind the first is taken for that to the next person's request, and has not their nonce."""
+    conversations: list[asyncio.Task[None] | None] = []
+
+    async def twice(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        conversations.append(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                fields = dict(line.split(": ", 1) for line in head.splitlines()[1:] if line)
+                body = await reader.readexactly(int(fields["Content-Length"]))
+                passed_on = {name: fields[name] for name in ("Authorization", "Content-Type")}
+                async with httpx2.AsyncClient(trust_env=False) as http:
+                    answer = await http.post(f"{evil.issuer}/token", content=body, headers=passed_on)
+                writer.write(2 * said(answer.content))
+                await writer.drain()
+        writer.transport.abort()
+        with suppress(OSError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(twice, "127.0.0.1", 0)
+    evil.metadata["token_endpoint"] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
+    connector = side.connect(evil, OIDC)
+    assert (await side.identify(connector)).sub == "248289761001"
+    evil.user["sub"] = "somebody-else"
+    refused = await side.refusal(connector, replace(LEFT, nonce="o" * 43))
+    assert is_refused(refused, UpstreamFault.INVALID, "another sign-in (nonce)")
+    assert len(conversations) == 1
+    await side.outbound.close()
+    server.close()
+    async with asyncio.timeout(30):
+        await asyncio.gather(*filter(None, conversations))
 
 
 async def test_a_provider_that_we_may_not_reach_is_down(side: Side, evil: EvilProvider) -> None:
