@@ -50,6 +50,7 @@ from idp.services.resources import Resources
 from idp.services.revocation import Revocation
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
+from idp.services.sign_in import SignIn
 from idp.services.sign_up import SignUp
 from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
@@ -233,7 +234,7 @@ def _services(
         linked_accounts=LinkedAccounts(
             store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
         ),
-        login=Login(store, sessions, opened.hasher, clock, opened.metrics),
+        login=Login(store, SignIn(store, sessions, opened.metrics), opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
         applications=Applications(store, clock),

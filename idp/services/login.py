@@ -6,18 +6,19 @@ from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.credential import Credential, CredentialKind
-from idp.domain.session import Session
 from idp.domain.user import User
 from idp.observe.metrics import Metrics
 from idp.services.audit import audit_event
-from idp.services.sessions import Accounts, NewSession, Sessions, SignedIn
-from idp.store.store import Store
+from idp.services.sessions import Accounts, NewSession
+from idp.services.sign_in import SignIn
+from idp.store.store import Store, Transaction
 
 MAX_PASSWORD_CHARS = 1024
 MAX_IDENTIFIER_CHARS = 320
 # Signed in with a password and nothing more: no assurance framework is claimed (OpenID Connect Core §2, `acr`).
 ACR_PASSWORD = "1"
 AMR_PASSWORD = ("pwd",)
+METHOD = "password"
 
 
 class LoginFailed(Exception):
@@ -25,13 +26,11 @@ class LoginFailed(Exception):
 
 
 class Login:
-    """Checks passwords and starts sessions."""
+    """Checks passwords."""
 
-    def __init__(
-        self, store: Store, sessions: Sessions, hasher: PasswordHasher, clock: Clock, metrics: Metrics
-    ) -> None:
+    def __init__(self, store: Store, sign_in: SignIn, hasher: PasswordHasher, clock: Clock, metrics: Metrics) -> None:
         self._store = store
-        self._sessions = sessions
+        self._sign_in = sign_in
         self._hasher = hasher
         self._clock = clock
         self._metrics = metrics
@@ -45,10 +44,7 @@ class Login:
         user_agent: str | None,
         interaction: str | None = None,
     ) -> NewSession:
-        """Sign in beside the browser's other accounts, of which the oldest ends when there are too many.
-
-        Whoever is one of them already keeps the session under its `sid`, with a new cookie.
-        `interaction` is the hash of the authorization request within which this happens, which it then counts for.
+        """Sign in; see `SignIn.proceed`.
 
         Raises:
             LoginFailed: it was not the right account and password.
@@ -61,12 +57,30 @@ class Login:
             await self._refuse(user)
             raise LoginFailed
         rehashed = await self._hasher.hash(password) if check.rehash else None
-        cookie, session = self._sessions.start(user, acr=ACR_PASSWORD, amr=AMR_PASSWORD, user_agent=user_agent)
-        if not await self._save(credential, rehashed, session, accounts.of_user(user.id), interaction):
+
+        async def still(tx: Transaction) -> bool:
+            # It may have changed while the hash was being checked.
+            present = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
+            if present is None or present.secret != credential.secret:
+                return False
+            if rehashed is not None:
+                await tx.credentials.save(replace(credential, secret=rehashed))
+            return True
+
+        new = await self._sign_in.proceed(
+            user,
+            method=METHOD,
+            acr=ACR_PASSWORD,
+            amr=AMR_PASSWORD,
+            accounts=accounts,
+            user_agent=user_agent,
+            interaction=interaction,
+            still=still,
+        )
+        if new is None:
             await self._refuse(user)
             raise LoginFailed
-        self._metrics.login("password", "succeeded")
-        return NewSession(cookie, await self._sessions.make_room(accounts, user.id, now=session.created_at))
+        return new
 
     async def _find(self, identifier: str, password: str) -> tuple[User | None, Credential | None]:
         if len(identifier) > MAX_IDENTIFIER_CHARS or len(password) > MAX_PASSWORD_CHARS or "\x00" in identifier:
@@ -83,23 +97,4 @@ class Login:
         await self._store.commit.append(
             audit_event(AuditAction.LOGIN_FAILED, actor="anonymous", target=target, now=self._clock(), succeeded=False)
         )
-        self._metrics.login("password", "failed")
-
-    async def _save(
-        self,
-        credential: Credential,
-        rehashed: str | None,
-        session: Session,
-        previous: SignedIn | None,
-        interaction: str | None,
-    ) -> bool:
-        """Save the session; False when the password or the account changed while the hash was being checked."""
-        async with self._store.write() as tx:
-            user = await tx.users.lock(session.user_id)
-            present = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
-            if not user.active or present is None or present.secret != credential.secret:
-                return False
-            if rehashed is not None:
-                await tx.credentials.save(replace(credential, secret=rehashed))
-            await self._sessions.begin(tx, session, previous=previous, interaction=interaction)
-        return True
+        self._metrics.login(METHOD, "failed")

@@ -12,7 +12,7 @@ from idp.protocol.authorization_request import AuthorizationRequest
 from idp.protocol.parameters import Parameters
 from idp.protocol.scope import provider_of
 from idp.services.login import MAX_IDENTIFIER_CHARS, LoginFailed
-from idp.services.sessions import Accounts
+from idp.services.sessions import Accounts, NewSession
 from idp.services.upstream_visits import Onward
 from idp.web.application import describe
 from idp.web.cookies import StaleForm
@@ -65,8 +65,13 @@ async def login(request: Request[Services]) -> Response:
         )
     except LoginFailed:
         return await login_form(request, query, accounts, pending, identifier=identifier, error=_WRONG, status=401)
-    response = redirect(onward_path(handle, read_next(query)))
-    state["cookies"].sign_in(response, request, new.cookie, new.others)
+    return signed_in(request, new, onward_path(handle, read_next(query)))
+
+
+def signed_in(request: Request[Services], new: NewSession, path: str) -> Response:
+    """Return the answer to whoever signed in, with the cookie of the session, which leads on to a path."""
+    response = redirect(path)
+    request.state["cookies"].sign_in(response, request, new.cookie, new.others)
     return response
 
 

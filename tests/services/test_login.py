@@ -14,6 +14,7 @@ from idp.services.accounts import Accounts
 from idp.services.login import Login, LoginFailed
 from idp.services.sessions import MAX_ACCOUNTS, NewSession, Sessions, SessionTimes, SignedIn
 from idp.services.sessions import Accounts as BrowserAccounts
+from idp.services.sign_in import SignIn
 from idp.store.store import Store
 from tests.support.app import PASSWORD, add_all
 from tests.support.clock import FakeClock
@@ -51,7 +52,7 @@ async def login(
     credentials = [make_credential(id=f"c_{user.id}", user_id=user.id, secret=password_hash) for user in users]
     without = make_user(id="u_none", email="none@example.org")
     await add_all(store, [*users, without, *credentials])
-    return Login(store, sessions, hasher, clock, Metrics())
+    return Login(store, SignIn(store, sessions, Metrics()), hasher, clock, Metrics())
 
 
 async def sign_in_beside(
@@ -268,7 +269,7 @@ async def test_a_password_that_was_replaced_meanwhile_signs_nobody_in_and_does_n
         await accounts.set_password("alice", "another-long-password", actor="cli")
 
     monkeypatch.setattr(hasher, "meanwhile", reset)
-    login = Login(store, sessions, hasher, clock, Metrics())
+    login = Login(store, SignIn(store, sessions, Metrics()), hasher, clock, Metrics())
     with pytest.raises(LoginFailed):
         await sign_in(login, "alice")
 
@@ -295,7 +296,7 @@ async def test_an_account_that_was_disabled_meanwhile_is_not_signed_in(
 
     monkeypatch.setattr(hasher, "meanwhile", disable)
     with pytest.raises(LoginFailed):
-        await sign_in(Login(store, sessions, hasher, clock, Metrics()), "alice")
+        await sign_in(Login(store, SignIn(store, sessions, Metrics()), hasher, clock, Metrics()), "alice")
     async with store.read() as tx:
         assert await tx.sessions.all() == []
     hasher.close()
