@@ -24,7 +24,7 @@ serve: .venv/serve.stamp ## Run Lab ID with demo data (PORT=8000 RP_PORT=9000)
 test: .venv/test.stamp ## Run the whole suite; ARGS="-k login" passes pytest arguments and leaves out the coverage floor
 	@$(BIN)/python tests/prerequisites.py test
 ifeq ($(strip $(ARGS)),)
-	$(BIN)/pytest -n auto --maxprocesses=8 --dist loadgroup --cov=idp --cov-branch --cov-report=json:var/coverage.json
+	$(BIN)/pytest -n logical --maxprocesses=8 --dist loadgroup --cov=idp --cov-branch --cov-report=json:var/coverage.json
 	@$(BIN)/python tests/coverage_floor.py var/coverage.json
 else
 	$(BIN)/pytest $(ARGS)

@@ -33,11 +33,6 @@ RUN_FOLDER = pytest.StashKey[Path]()
 CLEANER = pytest.StashKey["subprocess.Popen[bytes]"]()
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one more than there are cores: those in Chromium wait for it as often as they work."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """One folder for the run: the controller makes it, the workers are told."""
     worker = getattr(config, "workerinput", None)
