@@ -219,6 +219,13 @@ class Sessions:
         self._on_end()
         return clients
 
+    async def held(self, user: User) -> list[Session]:
+        """Return the sessions in which somebody is signed in, the one that was used last first."""
+        now = self._clock()
+        async with self._store.read() as tx:
+            found = await tx.sessions.of_user(user.id)
+        return sorted((session for session in found if self._lives(session, now)), key=_last_seen, reverse=True)
+
     async def end_others(self, signed_in: SignedIn, *, now: datetime) -> None:
         """End whatever other sessions a person has, in this browser and elsewhere, with all that they gave."""
         async with self._store.read() as tx:
@@ -239,9 +246,12 @@ class Sessions:
             return None
         session, user = found
         now = self._clock()
-        if not session.valid(now=now) or now >= session.last_seen_at + self._times.idle or not user.active:
+        if not self._lives(session, now) or not user.active:
             return None
         return SignedIn(session, user)
+
+    def _lives(self, session: Session, now: datetime) -> bool:
+        return session.valid(now=now) and now < session.last_seen_at + self._times.idle
 
 
 def _succeeded(session: Session, sid: str, detail: Mapping[str, Any]) -> AuditEvent:
@@ -264,6 +274,10 @@ async def end_all_sessions(tx: Transaction, user_id: str, *, now: datetime) -> N
 def newest_first(accounts: Iterable[SignedIn]) -> tuple[SignedIn, ...]:
     """Return accounts in the order of their sign-ins, the last one first."""
     return tuple(sorted(accounts, key=_auth_time, reverse=True))
+
+
+def _last_seen(session: Session) -> datetime:
+    return session.last_seen_at
 
 
 def _auth_time(account: SignedIn) -> datetime:

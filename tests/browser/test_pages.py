@@ -50,6 +50,9 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     await page.get_by_role("link", name="What they may use").click()
     await expect(page.get_by_role("heading", name="Connected applications")).to_be_visible()
     yield "connected applications"
+    await page.get_by_role("link", name="Your sign-ins").click()
+    await expect(page.get_by_role("heading", name="Your sign-ins")).to_be_visible()
+    yield "sign-ins"
     await page.goto(f"{issuer}/logout")
     yield "confirm logout"
     await page.get_by_role("button", name="Sign out").click()
@@ -135,7 +138,7 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
     page = await context.new_page()
     seen, faults = await faults_of(every_page(page, world), page)
     assert not faults
-    assert seen == 17 + len(LAB_PAGES)
+    assert seen == 18 + len(LAB_PAGES)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

@@ -113,6 +113,24 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "notice": text,
             "error": text,
         },
+        "account/sessions.html": {
+            **form,
+            "user_label": text,
+            "sessions": [
+                {
+                    "id": "s_1",
+                    "browser": text,
+                    "system": text,
+                    "address": text,
+                    "began": at,
+                    "last_seen": at,
+                    "current": current,
+                }
+                for current in (True, False)
+            ],
+            "notice": text,
+            "error": text,
+        },
         "select_account.html": {
             **form,
             "accounts": signed_in,
@@ -284,6 +302,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         },
         "changed_address.html": {"taken": True, "error": None},
         "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
+        "account/sessions.html": {"sessions": [], "notice": None, "error": None},
         "select_account.html": {
             "accounts": [account("text", 0)],
             "active_sid": None,
@@ -722,12 +741,17 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
     assert "Disconnect Google ada@example.org" in words(page)
     assert "Disconnect Google ada@lab.example" in words(page)
     assert words(page).count("This is your only way to sign in") == 1
-    assert [link["href"] for link in page.all("a")][1:] == ["/account/apps", "/account/labs", "/"]
+    assert [link["href"] for link in page.all("a")][1:] == ["/account/apps", "/account/labs", "/account/sessions", "/"]
 
 
-@pytest.mark.parametrize("name", ["account/apps.html", "account/labs.html", "home.html"])
-def test_the_connected_accounts_are_one_step_away(name: str):
-    assert 'href="/account/linked"' in (TEMPLATES / name).read_text()
+ACCOUNT_PAGES = ("apps", "labs", "linked", "sessions")
+
+
+@pytest.mark.parametrize("name", ACCOUNT_PAGES)
+def test_every_page_of_the_account_leads_to_the_others(pages: Pages, name: str):
+    page = read(pages, "account/sessions.html", CONTEXTS["minimal"]["account/sessions.html"])
+    assert {f"/account/{other}" for other in ACCOUNT_PAGES[:-1]} | {"/"} <= {link["href"] for link in page.all("a")}
+    assert f'{{{{ account_links("{name}") }}}}' in (TEMPLATES / "account" / f"{name}.html").read_text()
 
 
 def test_consent_offers_both_decisions_and_marks_lasting_access(pages: Pages):
@@ -803,6 +827,7 @@ def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(
     assert [link["href"] for link in signed_in.all("a")][1:-1] == [
         "/account/labs",
         "/account/linked",
+        "/account/sessions",
         "/login?add=1",
         "/logout",
     ]
