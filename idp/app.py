@@ -41,6 +41,7 @@ from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
+from idp.services.own_profile import OwnProfile
 from idp.services.provider_test import ProviderTest
 from idp.services.rate_limit import RateLimits
 from idp.services.refusals import Refusals
@@ -234,6 +235,7 @@ def _services(
         linked_accounts=LinkedAccounts(
             store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
         ),
+        own_profile=OwnProfile(store, clock),
         login=Login(store, SignIn(store, sessions, opened.metrics), opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),

@@ -16,6 +16,7 @@ from idp.settings import Settings
 from idp.web import (
     account,
     account_labs,
+    account_profile,
     account_sessions,
     consent,
     explain,
@@ -156,6 +157,7 @@ FEATURES = (
             Route("/", home.home),
             Route("/account/apps", account.applications, methods=_GET_POST),
             Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
+            Route("/account/profile", account_profile.profile, methods=_GET_POST),
             Route("/account/sessions", account_sessions.sessions, methods=_GET_POST),
             Route("/admin/providers", admin_providers.providers, methods=_GET_POST),
             Route("/explain/{reference}", explain.explain),

@@ -25,6 +25,7 @@ from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
+from idp.services.own_profile import OwnProfile
 from idp.services.provider_test import ProviderTest
 from idp.services.providers import Providers
 from idp.services.refusals import Refusals
@@ -74,6 +75,7 @@ class Services(TypedDict):
     one_tap: OneTap
     upstream_visits: UpstreamVisits
     linked_accounts: LinkedAccounts
+    own_profile: OwnProfile
     login: Login
     authorization: Authorization
     consents: Consents

@@ -113,6 +113,13 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "notice": text,
             "error": text,
         },
+        "account/profile.html": {
+            **form,
+            **dict.fromkeys(("user_label", "email", "username", "notice", "error"), text),
+            "email_verified": False,
+            "values": {"name": text, "address.street_address": text, "address.formatted": text},
+            "errors": {"name": text, "address.formatted": text},
+        },
         "account/sessions.html": {
             **form,
             "user_label": text,
@@ -302,6 +309,12 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         },
         "changed_address.html": {"taken": True, "error": None},
         "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
+        "account/profile.html": {
+            **dict.fromkeys(("email", "username", "notice", "error")),
+            "email_verified": True,
+            "values": {},
+            "errors": {},
+        },
         "account/sessions.html": {"sessions": [], "notice": None, "error": None},
         "select_account.html": {
             "accounts": [account("text", 0)],
@@ -741,10 +754,16 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
     assert "Disconnect Google ada@example.org" in words(page)
     assert "Disconnect Google ada@lab.example" in words(page)
     assert words(page).count("This is your only way to sign in") == 1
-    assert [link["href"] for link in page.all("a")][1:] == ["/account/apps", "/account/labs", "/account/sessions", "/"]
+    assert [link["href"] for link in page.all("a")][1:] == [
+        "/account/profile",
+        "/account/apps",
+        "/account/labs",
+        "/account/sessions",
+        "/",
+    ]
 
 
-ACCOUNT_PAGES = ("apps", "labs", "linked", "sessions")
+ACCOUNT_PAGES = ("apps", "labs", "linked", "profile", "sessions")
 
 
 @pytest.mark.parametrize("name", ACCOUNT_PAGES)
@@ -825,6 +844,7 @@ def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(
     signed_in = read(pages, "home.html", context | {"user_label": "ada@example.org"})
     signed_out = read(pages, "home.html", context)
     assert [link["href"] for link in signed_in.all("a")][1:-1] == [
+        "/account/profile",
         "/account/labs",
         "/account/linked",
         "/account/sessions",
