@@ -16,6 +16,7 @@ from idp.opening import Opened, entitlement_namespace, open_store
 from idp.protocol.metadata import server_metadata
 from idp.resources import templates_dir
 from idp.services import registration, request_objects
+from idp.services.activity import Activity
 from idp.services.api_access import ApiAccess
 from idp.services.applications import Applications
 from idp.services.authorization import LIMIT as AUTHORIZATION_LIMIT
@@ -236,6 +237,7 @@ def _services(
             store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
         ),
         own_profile=OwnProfile(store, clock),
+        activity=Activity(store),
         login=Login(store, SignIn(store, sessions, opened.metrics), opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),

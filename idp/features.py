@@ -15,6 +15,7 @@ from idp.services.upstream_logout import DONE_PATH
 from idp.settings import Settings
 from idp.web import (
     account,
+    account_activity,
     account_labs,
     account_profile,
     account_sessions,
@@ -157,6 +158,7 @@ FEATURES = (
             Route("/", home.home),
             Route("/account/apps", account.applications, methods=_GET_POST),
             Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
+            Route("/account/activity", account_activity.activity),
             Route("/account/profile", account_profile.profile, methods=_GET_POST),
             Route("/account/sessions", account_sessions.sessions, methods=_GET_POST),
             Route("/admin/providers", admin_providers.providers, methods=_GET_POST),

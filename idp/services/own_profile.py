@@ -61,7 +61,7 @@ class OwnProfile:
             user = replace(user, updated_at=now)
             await save_user(tx, user, before=before)
             told_anew = [claim for claim in (*OWN_CLAIMS, "address") if _claim(user, claim) != _claim(before, claim)]
-            event = audit_event(AuditAction.USER_UPDATED, actor=user_id, target=user_id, now=now, claims=told_anew)
+            event = audit_event(AuditAction.USER_UPDATED, actor=user_id, target=user_id, now=now, fields=told_anew)
             await tx.audit_events.add(event)
         return user
 

@@ -7,6 +7,7 @@ from starlette.requests import Request
 
 from idp.domain.clock import Clock
 from idp.observe.metrics import Metrics
+from idp.services.activity import Activity
 from idp.services.api_access import ApiAccess
 from idp.services.applications import Applications
 from idp.services.authorization import Authorization
@@ -76,6 +77,7 @@ class Services(TypedDict):
     upstream_visits: UpstreamVisits
     linked_accounts: LinkedAccounts
     own_profile: OwnProfile
+    activity: Activity
     login: Login
     authorization: Authorization
     consents: Consents

@@ -58,7 +58,7 @@ async def test_the_change_is_recorded_by_the_names_of_the_claims_alone(app: App,
     async with app.store.read() as tx:
         events = [event for event in await tx.audit_events.all() if event.action is AuditAction.USER_UPDATED]
     assert [(event.actor, event.target, event.detail) for event in events] == [
-        (ALICE_ID, ALICE_ID, {"claims": ["nickname", "gender"]})
+        (ALICE_ID, ALICE_ID, {"fields": ["nickname", "gender"]})
     ]
 
 

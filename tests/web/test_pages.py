@@ -113,6 +113,17 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "notice": text,
             "error": text,
         },
+        "account/activity.html": {
+            "user_label": text,
+            "events": [
+                {
+                    **dict.fromkeys(("what", "client", "provider", "address"), text),
+                    "by_other": True,
+                    "failed": True,
+                    "at": at,
+                }
+            ],
+        },
         "account/profile.html": {
             **form,
             **dict.fromkeys(("user_label", "email", "username", "notice", "error"), text),
@@ -309,6 +320,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         },
         "changed_address.html": {"taken": True, "error": None},
         "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
+        "account/activity.html": {"events": []},
         "account/profile.html": {
             **dict.fromkeys(("email", "username", "notice", "error")),
             "email_verified": True,
@@ -759,11 +771,12 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
         "/account/apps",
         "/account/labs",
         "/account/sessions",
+        "/account/activity",
         "/",
     ]
 
 
-ACCOUNT_PAGES = ("apps", "labs", "linked", "profile", "sessions")
+ACCOUNT_PAGES = ("activity", "apps", "labs", "linked", "profile", "sessions")
 
 
 @pytest.mark.parametrize("name", ACCOUNT_PAGES)
