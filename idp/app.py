@@ -42,6 +42,7 @@ from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
+from idp.services.own_data import OwnData
 from idp.services.own_profile import OwnProfile
 from idp.services.provider_test import ProviderTest
 from idp.services.rate_limit import RateLimits
@@ -219,6 +220,10 @@ def _services(
         on_loopback=is_loopback(issuer),
         on_change=logos.begin,
     )
+    activity, applications = Activity(store), Applications(store, clock)
+    linked_accounts = LinkedAccounts(
+        store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
+    )
     upstream_sign_in = _upstream_sign_in(opened, visits, sessions, sign_up, authorization, rate_limits)
     return Services(
         store=store,
@@ -233,15 +238,14 @@ def _services(
         upstream_sign_in=upstream_sign_in,
         one_tap=OneTap(store, opened.providers, upstream_sign_in, opened.keys, clock),
         upstream_visits=visits,
-        linked_accounts=LinkedAccounts(
-            store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
-        ),
+        linked_accounts=linked_accounts,
         own_profile=OwnProfile(store, clock),
-        activity=Activity(store),
+        activity=activity,
+        own_data=OwnData(store, sessions, linked_accounts, applications, activity, clock),
         login=Login(store, SignIn(store, sessions, opened.metrics), opened.hasher, clock, opened.metrics),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
-        applications=Applications(store, clock),
+        applications=applications,
         labs=labs,
         lab_csv=LabCsv(store, labs, invitations, clock),
         api_access=ApiAccess(store, clients, labs, clock, issuer=issuer),

@@ -16,6 +16,7 @@ from idp.settings import Settings
 from idp.web import (
     account,
     account_activity,
+    account_data,
     account_labs,
     account_profile,
     account_sessions,
@@ -159,6 +160,8 @@ FEATURES = (
             Route("/account/apps", account.applications, methods=_GET_POST),
             Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
             Route("/account/activity", account_activity.activity),
+            Route("/account/data", account_data.data),
+            Route("/account/data/download", account_data.download),
             Route("/account/profile", account_profile.profile, methods=_GET_POST),
             Route("/account/sessions", account_sessions.sessions, methods=_GET_POST),
             Route("/admin/providers", admin_providers.providers, methods=_GET_POST),

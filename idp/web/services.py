@@ -26,6 +26,7 @@ from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
+from idp.services.own_data import OwnData
 from idp.services.own_profile import OwnProfile
 from idp.services.provider_test import ProviderTest
 from idp.services.providers import Providers
@@ -78,6 +79,7 @@ class Services(TypedDict):
     linked_accounts: LinkedAccounts
     own_profile: OwnProfile
     activity: Activity
+    own_data: OwnData
     login: Login
     authorization: Authorization
     consents: Consents

@@ -61,6 +61,9 @@ async def every_page(page: Page, world: World) -> AsyncIterator[str]:
     await page.get_by_role("link", name="Activity").click()
     await expect(page.get_by_role("heading", name="Activity")).to_be_visible()
     yield "activity"
+    await page.get_by_role("link", name="Your data").click()
+    await expect(page.get_by_role("heading", name="Your data")).to_be_visible()
+    yield "data"
     await page.goto(f"{issuer}/logout")
     yield "confirm logout"
     await page.get_by_role("button", name="Sign out").click()
@@ -146,7 +149,7 @@ async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
     page = await context.new_page()
     seen, faults = await faults_of(every_page(page, world), page)
     assert not faults
-    assert seen == 20 + len(LAB_PAGES)
+    assert seen == 21 + len(LAB_PAGES)
 
 
 @pytest.mark.parametrize("width", [1280, 390])

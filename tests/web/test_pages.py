@@ -124,6 +124,11 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
                 }
             ],
         },
+        "account/data.html": {
+            "user_label": text,
+            "download_url": text,
+            "sections": [("account", [[(text, text)]]), ("labs", [[(text, text)], [(text, text)]])],
+        },
         "account/profile.html": {
             **form,
             **dict.fromkeys(("user_label", "email", "username", "notice", "error"), text),
@@ -321,6 +326,7 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
         "changed_address.html": {"taken": True, "error": None},
         "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
         "account/activity.html": {"events": []},
+        "account/data.html": {"sections": []},
         "account/profile.html": {
             **dict.fromkeys(("email", "username", "notice", "error")),
             "email_verified": True,
@@ -772,11 +778,12 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
         "/account/labs",
         "/account/sessions",
         "/account/activity",
+        "/account/data",
         "/",
     ]
 
 
-ACCOUNT_PAGES = ("activity", "apps", "labs", "linked", "profile", "sessions")
+ACCOUNT_PAGES = ("activity", "apps", "data", "labs", "linked", "profile", "sessions")
 
 
 @pytest.mark.parametrize("name", ACCOUNT_PAGES)
