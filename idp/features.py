@@ -16,6 +16,7 @@ from idp.settings import Settings
 from idp.web import (
     account,
     account_labs,
+    account_security,
     consent,
     explain,
     health,
@@ -24,6 +25,7 @@ from idp.web import (
     linked_accounts,
     login,
     logo,
+    mfa,
     one_tap,
     select_account,
     setup,
@@ -153,6 +155,10 @@ FEATURES = (
         spec="pages and operations",
         routes=(
             Route("/", home.home),
+            Route("/login/mfa", mfa.mfa, methods=_GET_POST),
+            Route("/account/security", account_security.security, methods=_GET_POST),
+            Route("/account/security/totp", account_security.totp, methods=_GET_POST),
+            Route("/account/security/totp/{interaction}", account_security.totp, methods=_GET_POST),
             Route("/account/apps", account.applications, methods=_GET_POST),
             Route("/account/apps/labs", account.application_labs, methods=_GET_POST),
             Route("/admin/providers", admin_providers.providers, methods=_GET_POST),
