@@ -499,6 +499,18 @@ async def test_a_page_of_ours_may_ask_for_it(app: App, device: Device) -> None:
     assert (await app.browser().get("/login/mfa")).url.path == "/login"
 
 
+async def test_an_admin_of_a_lab_that_needs_two_factors_is_led_to_prove_them(app: App, device: Device) -> None:
+    await app.change("labs", ["lab_bio"], admin_acr="2")
+    browser = await weakened(app, device)
+    assert (await browser.get("/labs/bio/settings")).status_code in {403, 404}
+    page = await browser.get("/account/labs")
+    (step_up,) = re.findall(r'href="(/login/mfa[^"]+)"', page.text)
+    page = await browser.submit(await browser.get(step_up), code=device.next_code())
+    assert page.url.path == "/labs/bio"
+    assert (await browser.get("/labs/bio/settings")).status_code == 200
+    assert "/login/mfa" not in (await browser.get("/account/labs")).text
+
+
 async def test_discovery_names_both_strengths(app: App) -> None:
     metadata = (await app.http().get("/.well-known/openid-configuration")).json()
     assert metadata["acr_values_supported"] == ["1", "2"]
