@@ -51,10 +51,13 @@ from idp.services.registration import ClientRegistration
 from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
 from idp.services.revocation import Revocation
+from idp.services.second_factor_setup import SecondFactorSetup
+from idp.services.second_factors import SecondFactors
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
 from idp.services.sign_in import SignIn
 from idp.services.sign_up import SignUp
+from idp.services.step_up import StepUp
 from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
 from idp.services.token import GrantHandler, TokenService
@@ -225,6 +228,7 @@ def _services(
         store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
     )
     upstream_sign_in = _upstream_sign_in(opened, visits, sessions, sign_up, authorization, rate_limits)
+    sign_in = SignIn(store, sessions, opened.metrics)
     return Services(
         store=store,
         clock=clock,
@@ -242,7 +246,14 @@ def _services(
         own_profile=OwnProfile(store, clock),
         activity=activity,
         own_data=OwnData(store, sessions, linked_accounts, applications, activity, clock),
-        login=Login(store, SignIn(store, sessions, opened.metrics), opened.hasher, clock, opened.metrics),
+        login=Login(store, sign_in, opened.hasher, clock, opened.metrics),
+        second_factors=SecondFactors(
+            store, opened.keys, sessions, sign_in, opened.outbox, clock, opened.metrics, issuer=issuer
+        ),
+        second_factor_setup=SecondFactorSetup(
+            store, opened.keys, sessions, opened.outbox, clock, issuer=issuer, service_name=settings.service_name
+        ),
+        step_up=StepUp(store, authorization, clock),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
         applications=applications,

@@ -10,6 +10,7 @@ from idp.domain.user import AdminRole
 
 if TYPE_CHECKING:
     from idp.domain.user import User
+    from idp.opening import Opened
     from idp.services.accounts import Accounts
 
 app = group("People's accounts.")
@@ -78,6 +79,19 @@ def grant_role(user: _Who, role: AdminRole, as_json: Json = False) -> None:
 def revoke_role(user: _Who, role: AdminRole, as_json: Json = False) -> None:
     """Take a role in the administration away."""
     _show(_over_accounts(lambda accounts: accounts.revoke_role(user, role, actor=ACTOR)), "changed", as_json=as_json)
+
+
+@app.command()
+def reset_mfa(user: _Who, as_json: Json = False) -> None:
+    """Take somebody's second factors away who has lost them: the app and the recovery codes. They are told by mail."""
+
+    async def run(opened: "Opened") -> "User":
+        from idp.services.second_factor_setup import reset_second_factors
+
+        issuer = opened.settings.issuer
+        return await reset_second_factors(opened.store, opened.outbox, opened.clock, user, actor=ACTOR, issuer=issuer)
+
+    _show(over_store(run), "second factors reset", as_json=as_json)
 
 
 def _over_accounts(work: "Callable[[Accounts], Awaitable[User]]") -> "User":

@@ -33,6 +33,12 @@ def read_reference(text: str) -> str | None:
     return f"{letters[:4]}-{letters[4:]}"
 
 
+def mint_recovery_code() -> str:
+    """A code to be written down, such as `K7Q2M-9XD4T`: 49 random bits, which no limited guessing finds."""
+    letters = "".join(secrets.choice(_REFERENCE_ALPHABET) for _ in range(10))
+    return f"{letters[:5]}-{letters[5:]}"
+
+
 def hash_token(token: str) -> str:
     """The hex SHA-256 under which a token of full entropy is stored and found."""
     return hashlib.sha256(_bytes(token)).hexdigest()

@@ -1,7 +1,9 @@
 """Authentication context classes (OpenID Connect Core §2, `acr`): how surely somebody signed in."""
 
-# From the weakest to the strongest: a password alone, and two factors. No assurance framework is claimed.
-ACR_LADDER = ("1", "2")
+# A password alone, and two factors. No assurance framework is claimed.
+ACR_ONE_FACTOR, ACR_TWO_FACTORS = "1", "2"
+# From the weakest to the strongest.
+ACR_LADDER = (ACR_ONE_FACTOR, ACR_TWO_FACTORS)
 
 
 def reaches(acr: str | None, least: str) -> bool:

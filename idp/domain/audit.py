@@ -75,6 +75,12 @@ class AuditAction(StrEnum):
     LAB_RULE_UPDATED = "lab_rule.updated"
     LAB_RULE_DELETED = "lab_rule.deleted"
     UPSTREAM_TOKEN_RELEASED = "upstream_token.released"
+    SECOND_FACTOR_ADDED = "second_factor.added"
+    SECOND_FACTOR_REMOVED = "second_factor.removed"
+    SECOND_FACTOR_FAILED = "second_factor.failed"
+    SECOND_FACTORS_RESET = "second_factors.reset"
+    RECOVERY_CODES_CREATED = "recovery_codes.created"
+    RECOVERY_CODE_USED = "recovery_code.used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,10 @@ class MailPurpose(StrEnum):
     LINKED_ACCOUNT_ADDED = "linked_account_added"
     LINKED_ACCOUNT_REMOVED = "linked_account_removed"
     EMAIL_CHANGED = "email_changed"
+    SECOND_FACTOR_ADDED = "second_factor_added"
+    SECOND_FACTOR_REMOVED = "second_factor_removed"
+    RECOVERY_CODES_CREATED = "recovery_codes_created"
+    RECOVERY_CODE_USED = "recovery_code_used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,7 @@ class AuthorizationRequest:
     claims: ClaimsRequest
     resources: tuple[str, ...]
     include_granted_scopes: bool
+    acr_values: tuple[str, ...] = ()
 
     @property
     def redirect_uri(self) -> RedirectUri:
@@ -191,6 +192,7 @@ def check_authorization_request(
             login_hint=params.get("login_hint"),
             id_token_hint=params.get("id_token_hint"),
             claims=read_claims_request(params),
+            acr_values=_acr_values(client, params),
             resources=check_resources(read_resources(params), client, resources, issuer=issuer),
             # Anybody can pose as a public client, and would collect what the real one was given.
             include_granted_scopes=params.get("include_granted_scopes") == "true" and not client.public,
@@ -201,6 +203,11 @@ def check_authorization_request(
 
 def _prompts(params: Parameters) -> frozenset[str]:
     return frozenset((params.get("prompt") or "").split())
+
+
+def _acr_values(client: Client, params: Parameters) -> tuple[str, ...]:
+    raw = params.get("acr_values")
+    return client.default_acr_values if raw is None else tuple(raw.split())
 
 
 def _max_age(client: Client, params: Parameters) -> timedelta | None:

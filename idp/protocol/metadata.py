@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from idp.domain.acr import ACR_LADDER
 from idp.domain.claims import SCOPE_CLAIMS
 from idp.domain.client import ClientAuthMethod, SubjectType
 from idp.domain.lab_scope import LAB_API_SCOPES
@@ -19,7 +20,6 @@ _ID_TOKEN_CLAIMS = (
     *("at_hash", "c_hash", "s_hash"),
 )
 DISPLAYS = ("page", "popup", "touch", "wap")
-ACR_VALUES = ("1",)
 
 
 def server_metadata(
@@ -52,7 +52,7 @@ def server_metadata(
         # Where the authorization endpoint itself gives tokens, there is no grant at the token endpoint.
         "grant_types_supported": [*grant_types, "implicit"],
         "subject_types_supported": [str(kind) for kind in SubjectType],
-        "acr_values_supported": list(ACR_VALUES),
+        "acr_values_supported": list(ACR_LADDER),
         "id_token_signing_alg_values_supported": [*signing_algs, "none"],
         "userinfo_signing_alg_values_supported": [*signing_algs, "none"],
         **{

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from idp.domain.acr import ACR_LADDER, ACR_TWO_FACTORS
 from idp.domain.claims import SCOPE_OF_CLAIM
 from idp.domain.consent import Consent
 from idp.domain.interaction import Interaction
@@ -27,6 +28,7 @@ class Step(StrEnum):
 
     LOGIN = "login"
     SELECT_ACCOUNT = "select_account"
+    STEP_UP = "step_up"
     CONSENT = "consent"
     ANSWER = "answer"
 
@@ -39,7 +41,7 @@ class Situation:
     where the request names a user: whether `session` is that user's; None where it names nobody. `labs_undecided` is
     whether the user has not said yet which labs may be told, `unconnected` whether a provider's API is asked for that
     they have not connected by signing in through it, `acr_offered` whether there is a way to sign in that gives one of
-    the `acr` that are demanded.
+    the `acr` that are demanded, `second_factor` whether the user has a second factor here.
     """
 
     session: Session | None
@@ -50,6 +52,7 @@ class Situation:
     labs_undecided: bool = False
     unconnected: bool = False
     acr_offered: bool = False
+    second_factor: bool = False
 
 
 def next_step(request: AuthorizationRequest, situation: Situation, *, now: datetime) -> Step:
@@ -74,16 +77,49 @@ def next_step(request: AuthorizationRequest, situation: Situation, *, now: datet
     if situation.unconnected and not silent and not _signed_in_for_this(situation):
         # Once: whoever signs in another way all the same has answered.
         return Step.LOGIN
-    demanded = request.claims.essential_acr
-    if demanded and situation.session is not None and situation.session.acr not in demanded:
-        if situation.acr_offered and not silent and not _signed_in_for_this(situation):
-            return Step.LOGIN
-        raise InteractionRequired if silent else UnmetAuthenticationRequirements
+    if (stronger := _stronger(request, situation)) is not None:
+        return stronger
     if _needs_consent(request, situation):
         if silent:
             raise ConsentRequired
         return Step.CONSENT
     return Step.ANSWER
+
+
+def _stronger(request: AuthorizationRequest, situation: Situation) -> Step | None:
+    """Return how the user gets the `acr` that is demanded or preferred; None where they have it, or need not.
+
+    Raises:
+        UnmetAuthenticationRequirements, InteractionRequired: see `next_step`.
+    """
+    session, silent = situation.session, "none" in request.prompt
+    if session is None:
+        return None
+    demanded = request.claims.essential_acr
+    if demanded:
+        if session.acr in demanded:
+            return None
+        if silent:
+            raise InteractionRequired
+        if ACR_TWO_FACTORS in demanded and situation.second_factor:
+            return Step.STEP_UP
+        if situation.acr_offered and not _signed_in_for_this(situation):
+            return Step.LOGIN
+        if ACR_TWO_FACTORS in demanded:
+            # The page leads to where one is set up.
+            return Step.STEP_UP
+        raise UnmetAuthenticationRequirements
+    # A preference is met where that takes no more than a code (RFC 9470 §4), and never fails (§3.1.2.1).
+    preferred = prefers_two_factors(request) and session.acr != ACR_TWO_FACTORS
+    return Step.STEP_UP if preferred and situation.second_factor and not silent else None
+
+
+def prefers_two_factors(request: AuthorizationRequest) -> bool:
+    """Whether the first of the `acr` that a request prefers, among those there are here, is that of two factors."""
+    wish = request.claims.id_token.get("acr") or {}
+    voluntary = wish.get("values", [wish["value"]] if "value" in wish else [])
+    known = [value for value in (*voluntary, *request.acr_values) if value in ACR_LADDER]
+    return known[:1] == [ACR_TWO_FACTORS]
 
 
 @dataclass(frozen=True, slots=True)

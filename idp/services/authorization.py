@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from idp.crypto.opaque import hash_token, mint_token
+from idp.domain.acr import ACR_TWO_FACTORS
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.consent import Consent
@@ -28,7 +29,7 @@ from idp.protocol.lab_consent import (
     meets_required_labs,
 )
 from idp.protocol.parameters import Parameters
-from idp.protocol.prompt import Situation, Step, next_step
+from idp.protocol.prompt import Situation, Step, next_step, prefers_two_factors
 from idp.protocol.resource import read_resources
 from idp.protocol.response_type import CODE
 from idp.protocol.scope import check_user_scope, provider_of, still_registered
@@ -42,6 +43,7 @@ from idp.services.rate_limit import RateLimits, TooManyRequests
 from idp.services.request_objects import RequestObjects
 from idp.services.resources import Resources
 from idp.services.sessions import Accounts, SignedIn
+from idp.services.sign_in import has_second_factor
 from idp.services.subjects import Subjects
 from idp.store.errors import Conflict
 from idp.store.store import Store
@@ -208,6 +210,7 @@ class Authorization:
                 hinted=hinted,
                 labs_undecided=labs.undecided,
                 acr_offered=await self._offers(request.claims.essential_acr),
+                second_factor=await self._has_second_factor(request, signed_in),
                 unconnected=await self._is_unconnected(request, signed_in, consent),
             )
             step = next_step(request, situation, now=self._clock())
@@ -222,6 +225,14 @@ class Authorization:
         return bool(demanded) and any(
             ours in demanded for provider in await self._providers.shown() for ours in provider.acr.values()
         )
+
+    async def _has_second_factor(self, request: AuthorizationRequest, signed_in: SignedIn | None) -> bool:
+        """Whether the user can prove a second factor, where the request makes something of it."""
+        asked = request.claims.essential_acr or prefers_two_factors(request)
+        if not asked or signed_in is None or signed_in.session.acr == ACR_TWO_FACTORS:
+            return False
+        async with self._store.read() as tx:
+            return await has_second_factor(tx, signed_in.user.id)
 
     async def _is_unconnected(
         self, request: AuthorizationRequest, signed_in: SignedIn | None, consent: Consent | None

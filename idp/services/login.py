@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from idp.crypto.password import PasswordHasher
+from idp.domain.acr import ACR_ONE_FACTOR
 from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.credential import Credential, CredentialKind
@@ -10,13 +11,12 @@ from idp.domain.user import User
 from idp.observe.metrics import Metrics
 from idp.services.audit import audit_event
 from idp.services.sessions import Accounts, NewSession
-from idp.services.sign_in import SignIn
+from idp.services.sign_in import SecondFactorDue, SignIn
 from idp.store.store import Store, Transaction
 
 MAX_PASSWORD_CHARS = 1024
 MAX_IDENTIFIER_CHARS = 320
-# Signed in with a password and nothing more: no assurance framework is claimed (OpenID Connect Core §2, `acr`).
-ACR_PASSWORD = "1"
+ACR_PASSWORD = ACR_ONE_FACTOR
 AMR_PASSWORD = ("pwd",)
 METHOD = "password"
 
@@ -41,9 +41,10 @@ class Login:
         password: str,
         *,
         accounts: Accounts,
+        browser: str | None,
         user_agent: str | None,
         interaction: str | None = None,
-    ) -> NewSession:
+    ) -> NewSession | SecondFactorDue:
         """Sign in; see `SignIn.proceed`.
 
         Raises:
@@ -73,6 +74,7 @@ class Login:
             acr=ACR_PASSWORD,
             amr=AMR_PASSWORD,
             accounts=accounts,
+            browser=browser,
             user_agent=user_agent,
             interaction=interaction,
             still=still,

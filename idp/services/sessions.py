@@ -266,7 +266,11 @@ def _succeeded(session: Session, sid: str, detail: Mapping[str, Any]) -> AuditEv
 
 
 async def end_all_sessions(tx: Transaction, user_id: str, *, now: datetime) -> None:
-    """End every session of a user, and owe the applications the news, all in the caller's transaction."""
+    """End every session of a user, and owe the applications the news, all in the caller's transaction.
+
+    Sign-ins that wait for a second factor end as well: what proved the first one may count no more.
+    """
+    await tx.pending_sign_ins.delete_of(user_id)
     for sid in await tx.sessions.end_all(user_id, now=now):
         await owe(tx, sid, user_id, now=now)
 

@@ -53,6 +53,7 @@ from idp.store.refusals import Refusals, refusals
 from idp.store.registration import InitialAccessTokens, initial_access_tokens
 from idp.store.repository import columns_of
 from idp.store.resources import Resources
+from idp.store.second_factors import PendingSignIns, RecoveryCodes, Totps, pending_sign_ins
 from idp.store.seen_tokens import SeenTokens, seen_tokens
 from idp.store.sessions import SESSIONS, Sessions, sessions
 from idp.store.signing_keys import DataKeys, Installations, SigningKeys
@@ -92,9 +93,10 @@ _EXPIRING = (
     invitations,
     upstream_visits,
     kept_documents,
+    pending_sign_ins,
 )
 # These explain nothing once they have expired: requests anybody can send, and what only guards against a repetition.
-_GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens, upstream_visits, kept_documents})
+_GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens, upstream_visits, kept_documents, pending_sign_ins})
 
 
 class Transaction:
@@ -138,6 +140,9 @@ class Transaction:
         self.upstream_visits = UpstreamVisits(connection)
         self.upstream_sessions = UpstreamSessions(connection)
         self.kept_documents = KeptDocuments(connection)
+        self.totps = Totps(connection)
+        self.recovery_codes = RecoveryCodes(connection)
+        self.pending_sign_ins = PendingSignIns(connection)
 
     async def delete_expired(self, *, now: datetime, before: datetime, limit: int) -> int:
         """Delete up to `limit` rows of each kind that expired before a time, and return how many those were."""

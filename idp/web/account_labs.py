@@ -8,7 +8,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from idp.domain.lab import LabMembership, LabStatus
+from idp.domain.acr import reaches
+from idp.domain.lab import LabMembership, LabRole, LabStatus
 from idp.domain.user import User
 from idp.protocol.parameters import Parameters
 from idp.services.lab_permissions import Forbidden
@@ -18,7 +19,7 @@ from idp.services.sessions import Accounts, SignedIn
 from idp.store.errors import NotFound
 from idp.web.account_page import account_page
 from idp.web.endpoint import page
-from idp.web.onward import sign_in_path
+from idp.web.onward import second_factor_path, sign_in_path
 from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
 
@@ -56,7 +57,7 @@ async def _list(
         error=error,
         notice=notice,
         logos=await state["logos"].urls(shown),
-        memberships=_memberships(held, now=state["clock"]()),
+        memberships=_memberships(held, acr=signed_in.session.acr, now=state["clock"]()),
         invitations=invitations,
         requests=requests,
         joinable=joinable,
@@ -112,7 +113,7 @@ async def _act(services: Services, form: Parameters, user: User) -> str | None:
     return None
 
 
-def _memberships(held: Iterable[LabMembership], *, now: datetime) -> list[dict[str, Any]]:
+def _memberships(held: Iterable[LabMembership], *, acr: str, now: datetime) -> list[dict[str, Any]]:
     """Return what the page says of each membership; those that have ended stand last."""
     rows = []
     for each in held:
@@ -123,6 +124,10 @@ def _memberships(held: Iterable[LabMembership], *, now: datetime) -> list[dict[s
                 "lab": each.lab,
                 "role": each.membership.role,
                 "archived": archived,
+                # Where to prove more, for whoever signed in too weakly to act as the lab's admin.
+                "step_up_url": second_factor_path(f"/labs/{each.lab.slug}")
+                if _is_too_weak(each, acr, now=now)
+                else None,
                 # Whether the lab's own page is there for them.
                 "seen": each.membership.valid(now=now) or (each.lab.accepts_join_requests and not archived),
                 "begins": begins if begins is not None and now < begins else None,
@@ -132,3 +137,9 @@ def _memberships(held: Iterable[LabMembership], *, now: datetime) -> list[dict[s
             }
         )
     return sorted(rows, key=lambda row: (row["ended"], row["lab"].name.casefold(), row["lab"].slug))
+
+
+def _is_too_weak(each: LabMembership, acr: str, *, now: datetime) -> bool:
+    least = each.lab.admin_acr
+    is_admin = each.membership.role is LabRole.ADMIN and each.membership.valid(now=now)
+    return is_admin and least is not None and not reaches(acr, least)

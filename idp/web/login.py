@@ -13,6 +13,7 @@ from idp.protocol.parameters import Parameters
 from idp.protocol.scope import provider_of
 from idp.services.login import MAX_IDENTIFIER_CHARS, LoginFailed
 from idp.services.sessions import Accounts, NewSession
+from idp.services.sign_in import SecondFactorDue
 from idp.services.upstream_visits import Onward
 from idp.web.application import describe
 from idp.web.cookies import StaleForm
@@ -20,7 +21,7 @@ from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
 from idp.web.google_script import offered
 from idp.web.oauth.authorize import resume_path
-from idp.web.onward import WAYS, read_next, read_onward, with_carried
+from idp.web.onward import WAYS, read_next, read_onward, second_factor_path, with_carried
 from idp.web.pages import allow_google_script
 from idp.web.responses import redirect
 from idp.web.select_account import select_account_path
@@ -60,6 +61,7 @@ async def login(request: Request[Services]) -> Response:
             identifier,
             password,
             accounts=accounts,
+            browser=state["cookies"].browser(request),
             user_agent=request.headers.get("user-agent"),
             interaction=None if handle is None else hash_token(handle),
         )
@@ -68,8 +70,13 @@ async def login(request: Request[Services]) -> Response:
     return signed_in(request, new, onward_path(handle, read_next(query)))
 
 
-def signed_in(request: Request[Services], new: NewSession, path: str) -> Response:
-    """Return the answer to whoever signed in, with the cookie of the session, which leads on to a path."""
+def signed_in(request: Request[Services], new: NewSession | SecondFactorDue, path: str) -> Response:
+    """Return the answer to whoever signed in, with the cookie of the session, which leads on to a path.
+
+    Where a second factor is due there is no session yet, and it leads there first.
+    """
+    if isinstance(new, SecondFactorDue):
+        return redirect(second_factor_path(path, pending=new.handle))
     response = redirect(path)
     request.state["cookies"].sign_in(response, request, new.cookie, new.others)
     return response

@@ -1,7 +1,7 @@
 """Where people go on after signing in (`next`): to pages of ours that asked for it, and to nothing else."""
 
 import re
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from idp.protocol.parameters import Parameters
 from idp.services.upstream_visits import Onward
@@ -11,6 +11,8 @@ _PAGES = re.compile(
     r"/(?:(?:account|admin|invitations|labs)(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)+|login/[a-z0-9-]+/link/[A-Za-z0-9_-]+)"
 )
 _MAX_CHARS = 300
+# Where a stored authorization request continues.
+RESUME_PATH = "/authorize/resume"
 # How somebody signs in: beside others, as the same person once more, or to prove any account.
 WAYS = ("add", "again", "prove")
 
@@ -50,6 +52,17 @@ def with_carried(path: str, going: Onward) -> str:
     """Return a path with what is carried along in its query."""
     parameters = carried(going)
     return f"{path}?{urlencode(parameters)}" if parameters else path
+
+
+def second_factor_path(path: str, *, pending: str | None = None) -> str:
+    """Return where to prove a second factor to go on to a path, which is a page of ours or a request's continuation.
+
+    `pending` is the handle of the sign-in that this finishes; without one it makes more of the session that there is.
+    """
+    parts = urlsplit(path)
+    waits = {} if pending is None else {"pending": pending}
+    within = dict(parse_qsl(parts.query)) if parts.path == RESUME_PATH else onward(_checked(path))
+    return f"/login/mfa?{urlencode({**waits, **within})}"
 
 
 def onward(path: str | None) -> dict[str, str]:

@@ -33,9 +33,12 @@ from idp.services.providers import Providers
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
 from idp.services.revocation import Revocation
+from idp.services.second_factor_setup import SecondFactorSetup
+from idp.services.second_factors import SecondFactors
 from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
 from idp.services.signing_keys import SigningKeys
+from idp.services.step_up import StepUp
 from idp.services.token import TokenService
 from idp.services.upstream_logout import UpstreamLogout
 from idp.services.upstream_sign_in import UpstreamSignIn
@@ -81,6 +84,9 @@ class Services(TypedDict):
     activity: Activity
     own_data: OwnData
     login: Login
+    second_factors: SecondFactors
+    second_factor_setup: SecondFactorSetup
+    step_up: StepUp
     authorization: Authorization
     consents: Consents
     applications: Applications

@@ -86,6 +86,7 @@ def test_status_and_roles_change(idp: Idp, installation: Path):
     idp("user", "grant-role", "bob", "viewer")
     assert exported(idp) == [{"username": "bob", "roles": ["viewer"], "status": "disabled"}]
     idp("user", "enable", "bob")
+    assert "second factors reset: bob" in idp("user", "reset-mfa", "bob").stdout
     idp("user", "revoke-role", "bob", "viewer")
     assert exported(idp) == [{"username": "bob"}]
 
@@ -97,3 +98,4 @@ def test_the_last_super_admin_cannot_be_disabled(idp: Idp, installation: Path):
 
 def test_an_unknown_account_is_told(idp: Idp, installation: Path):
     assert idp("user", "disable", "nobody", code=1).stderr == "error: there is no account nobody\n"
+    assert idp("user", "reset-mfa", "nobody", code=1).stderr == "error: there is no account nobody\n"

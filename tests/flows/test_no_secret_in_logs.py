@@ -4,6 +4,8 @@ All that a browser or an application sends or gets is collected on the way, so t
 """
 
 import logging
+import re
+import sys
 from base64 import b16encode, b64encode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,6 +14,7 @@ from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
 import httpx2
 import pytest
+from pyotp import TOTP
 from sqlalchemy import text
 
 from idp.crypto.opaque import hash_token
@@ -95,7 +98,7 @@ class Watched(Browser):
 
     def _note(self, url: str, cookies: str) -> None:
         query = parse_qs(urlsplit(url).query)
-        for name in ("code", "interaction", "id_token_hint", "code_challenge", "nonce", "state"):
+        for name in ("code", "interaction", "pending", "id_token_hint", "code_challenge", "nonce", "state"):
             self.secrets.add(*query.get(name, ()))
         for cookie in cookies.split(";"):
             name, _, value = cookie.strip().partition("=")
@@ -224,6 +227,36 @@ async def test_when_all_goes_well_or_is_refused(
     assert any("refresh_token" in answer.text for answer in answers)
     assert any("administrator is created" in answer.text for answer in answers)
     assert any("Welcome to <bdi>Chemistry" in answer.text for answer in answers)
+    await nothing_leaked(app, secrets, capsys)
+
+
+@both_formats
+async def test_second_factors_whether_they_are_right_wrong_or_the_database_fails(
+    watched: tuple[App, Secrets], capsys: pytest.CaptureFixture[str]
+) -> None:
+    app, secrets = watched
+    browser = Watched(app, secrets)
+    await browser.sign_in()
+    page = await browser.get("/account/security/totp")
+    key, token = re.findall(r'<code dir="ltr">([A-Z2-7 ]+)</code>', page.text)[0], form_of(page).fields["setup"]
+    secrets.add(key, key.replace(" ", ""), token)
+    await browser.press(page, code="wrong")
+    page = await browser.submit(page, code=TOTP(key.replace(" ", "")).at(app.clock()))
+    codes = re.findall(r'<li><code dir="ltr">(.+?)</code></li>', page.text)
+    assert len(codes) == 10
+    for gone in (None, "totps", "audit_events"):
+        other = Watched(app, secrets)
+        page = await other.sign_in()
+        if gone is not None:
+            await _rename(app, gone, f"{gone}_gone")
+        answers = [await other.post(page, code=GARBAGE), await other.post(page, recovery_code=codes[0])]
+        if gone is not None:
+            assert {500, 503} & {answer.status_code for answer in answers}
+            await _rename(app, f"{gone}_gone", gone)
+    captured = capsys.readouterr()
+    assert not [code for code in codes if code in captured.out + captured.err]
+    sys.stdout.write(captured.out)
+    sys.stderr.write(captured.err)
     await nothing_leaked(app, secrets, capsys)
 
 

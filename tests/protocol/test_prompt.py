@@ -52,6 +52,7 @@ def step(
     others: int = 0,
     unconnected: bool = False,
     acr_offered: bool = False,
+    second_factor: bool = False,
     now: datetime = NOW,
     **params: str,
 ) -> Step:
@@ -64,6 +65,7 @@ def step(
         hinted=named,
         unconnected=unconnected,
         acr_offered=acr_offered,
+        second_factor=second_factor,
     )
     return next_step(make_authorization_request(client, **params), situation, now=now)
 
@@ -177,8 +179,51 @@ def test_an_essential_acr_is_met_or_refused_oidc_core_s5_5_1_1():
     session = make_session(acr="1")
     assert step(session, make_consent(), **demanding("2", "1")) is Step.ANSWER
     with pytest.raises(UnmetAuthenticationRequirements):
-        step(session, make_consent(), **demanding("2"))
-    assert isinstance(silent_refusal(session, make_consent(), **demanding("2")), InteractionRequired)
+        step(session, make_consent(), **demanding("gold"))
+    for value in ("gold", "2"):
+        assert isinstance(silent_refusal(session, make_consent(), **demanding(value)), InteractionRequired)
+
+
+@pytest.mark.parametrize("second_factor", [False, True])
+def test_two_factors_that_are_demanded_are_asked_for_also_of_who_has_yet_to_set_one_up_rfc9470_s4(second_factor: bool):
+    situation = {"second_factor": second_factor, **demanding("2", "gold")}
+    assert step(make_session(acr="1"), make_consent(), **situation) is Step.STEP_UP
+    assert step(SIGNED_IN_SINCE, make_consent(), SIGNED_IN, **situation) is Step.STEP_UP
+    assert step(make_session(acr="2"), make_consent(), **situation) is Step.ANSWER
+
+
+def test_who_has_a_second_factor_here_is_not_sent_to_a_provider_for_it():
+    wish = demanding("2")
+    assert step(make_session(), make_consent(), acr_offered=True, second_factor=True, **wish) is Step.STEP_UP
+
+
+@pytest.mark.parametrize(
+    ("wish", "asked"),
+    [
+        ({"acr_values": "2"}, True),
+        ({"acr_values": "gold 2 1"}, True),
+        (demanding("2", essential=False), True),
+        ({"acr_values": "1 2"}, False),
+        ({"acr_values": "gold"}, False),
+        ({"acr_values": "2", **demanding("1", essential=False)}, False),
+    ],
+)
+def test_two_factors_that_are_preferred_are_asked_for_where_that_takes_only_a_code_rfc9470_s4(
+    wish: dict[str, str], asked: bool
+):
+    consent = make_consent()
+    assert step(make_session(acr="1"), consent, second_factor=True, **wish) is (Step.STEP_UP if asked else Step.ANSWER)
+    assert step(make_session(acr="2"), consent, second_factor=True, **wish) is Step.ANSWER
+    assert step(make_session(acr="1"), consent, second_factor=True, prompt="none", **wish) is Step.ANSWER
+
+
+def test_a_single_value_is_preferred_as_well_and_a_client_may_have_one_of_its_own_oidc_registration_s2():
+    consent, session = make_consent(), make_session(acr="1")
+    single = json.dumps({"id_token": {"acr": {"value": "2"}}})
+    assert step(session, consent, second_factor=True, claims=single) is Step.STEP_UP
+    client = make_client(default_acr_values=("2",))
+    assert step(session, consent, client=client, second_factor=True) is Step.STEP_UP
+    assert step(session, consent, client=client, second_factor=True, acr_values="1") is Step.ANSWER
 
 
 def test_a_voluntary_acr_never_fails_oidc_core_s5_5_1_1():
@@ -363,8 +408,11 @@ def test_an_acr_that_some_way_to_sign_in_gives_is_asked_for_once_oidc_core_s5_5_
     wish = json.dumps({"id_token": {"acr": {"essential": True, "values": ["2"]}}})
     consent = make_consent()
     assert step(SIGNED_IN_SINCE, consent, acr_offered=True, claims=wish) is Step.LOGIN
+    # Whoever came back weaker than that may still set up a second factor here.
+    assert step(SIGNED_IN_SINCE, consent, SIGNED_IN, acr_offered=True, claims=wish) is Step.STEP_UP
+    assert step(SIGNED_IN_SINCE, consent, claims=wish) is Step.STEP_UP
+    silver = demanding("silver")
+    assert step(SIGNED_IN_SINCE, consent, acr_offered=True, **silver) is Step.LOGIN
     with pytest.raises(UnmetAuthenticationRequirements):
-        step(SIGNED_IN_SINCE, consent, SIGNED_IN, acr_offered=True, claims=wish)
-    with pytest.raises(UnmetAuthenticationRequirements):
-        step(SIGNED_IN_SINCE, consent, claims=wish)
+        step(SIGNED_IN_SINCE, consent, SIGNED_IN, acr_offered=True, **silver)
     assert isinstance(silent_refusal(SIGNED_IN_SINCE, consent, acr_offered=True, claims=wish), InteractionRequired)

@@ -59,11 +59,16 @@ async def sign_in_beside(
     login: Login, identifier: str, *others: SignedIn, active: SignedIn | None = None
 ) -> NewSession:
     accounts = BrowserAccounts(active, others)
-    return await login.with_password(identifier, PASSWORD, accounts=accounts, user_agent="Browser/1.0")
+    new = await login.with_password(identifier, PASSWORD, accounts=accounts, browser=None, user_agent="Browser/1.0")
+    assert isinstance(new, NewSession)
+    return new
 
 
 async def sign_in(login: Login, identifier: str, password: str = PASSWORD) -> str:
-    new = await login.with_password(identifier, password, accounts=BrowserAccounts(None), user_agent="Browser/1.0")
+    new = await login.with_password(
+        identifier, password, accounts=BrowserAccounts(None), browser=None, user_agent="Browser/1.0"
+    )
+    assert isinstance(new, NewSession)
     return new.cookie
 
 

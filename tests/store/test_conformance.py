@@ -55,13 +55,16 @@ from tests.support.factories import (
     make_mail,
     make_membership,
     make_one_time_link,
+    make_pending_sign_in,
     make_provider,
+    make_recovery_code,
     make_refresh_token,
     make_refusal,
     make_resource,
     make_seen_token,
     make_session,
     make_signing_key,
+    make_totp,
     make_upstream_session,
     make_upstream_visit,
     make_user,
@@ -104,6 +107,9 @@ FACTORIES: dict[str, Callable[..., Any]] = {
     "upstream_visits": make_upstream_visit,
     "upstream_sessions": make_upstream_session,
     "kept_documents": make_kept_document,
+    "totps": make_totp,
+    "recovery_codes": make_recovery_code,
+    "pending_sign_ins": make_pending_sign_in,
 }
 NOUNS = {type(factory()): noun for noun, factory in FACTORIES.items()}
 PARENT_KEYS = {

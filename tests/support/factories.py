@@ -27,6 +27,7 @@ from idp.domain.provider import Provider, ProviderKind
 from idp.domain.refusal import Refusal
 from idp.domain.registration import InitialAccessToken
 from idp.domain.resource import Resource
+from idp.domain.second_factor import PendingSignIn, RecoveryCode, Totp
 from idp.domain.seen_token import SeenToken
 from idp.domain.session import Session
 from idp.domain.signing_key import DataKey, Installation, SigningAlgorithm, SigningKey, SigningKeyState
@@ -407,6 +408,29 @@ def make_upstream_visit(**changes: Any) -> UpstreamVisit:
 def make_upstream_session(**changes: Any) -> UpstreamSession:
     defaults = {"session_id": SESSION_ID, "provider": "campus", "sealed_id_token": b"sealed", "created_at": START}
     return UpstreamSession(**{**defaults, **changes})
+
+
+def make_totp(**changes: Any) -> Totp:
+    defaults = {"user_id": USER_ID, "sealed": b"sealed", "created_at": START, "last_step": 1}
+    return Totp(**{**defaults, **changes})
+
+
+def make_recovery_code(**changes: Any) -> RecoveryCode:
+    return RecoveryCode(**{"hash": "a" * 64, "user_id": USER_ID, "created_at": START, **changes})
+
+
+def make_pending_sign_in(**changes: Any) -> PendingSignIn:
+    defaults = {
+        "hash": "e" * 64,
+        "user_id": USER_ID,
+        "browser": "f" * 64,
+        "method": "password",
+        "acr": "1",
+        "amr": ("pwd",),
+        "created_at": START,
+        "expires_at": START + timedelta(minutes=10),
+    }
+    return PendingSignIn(**{**defaults, **changes})
 
 
 def make_kept_document(**changes: Any) -> KeptDocument:

@@ -10,10 +10,16 @@ from idp.protocol.prompt import Step
 from idp.services.authorization import Ask
 from idp.web.endpoint import page
 from idp.web.forms import read_form, read_query
+from idp.web.onward import RESUME_PATH
 from idp.web.responses import deliver, redirect
 from idp.web.services import Services, find_accounts
 
-_PAGES = {Step.LOGIN: "/login", Step.SELECT_ACCOUNT: "/select-account", Step.CONSENT: "/consent"}
+_PAGES = {
+    Step.LOGIN: "/login",
+    Step.SELECT_ACCOUNT: "/select-account",
+    Step.STEP_UP: "/login/mfa",
+    Step.CONSENT: "/consent",
+}
 
 
 @page
@@ -43,4 +49,4 @@ def proceed(request: Request[Services], outcome: AuthorizationResponse | Ask) ->
 
 def resume_path(handle: str) -> str:
     """Return where a stored request continues."""
-    return f"/authorize/resume?{urlencode({'interaction': handle})}"
+    return f"{RESUME_PATH}?{urlencode({'interaction': handle})}"
