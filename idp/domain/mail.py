@@ -17,6 +17,13 @@ class MailPurpose(StrEnum):
     LINKED_ACCOUNT_ADDED = "linked_account_added"
     LINKED_ACCOUNT_REMOVED = "linked_account_removed"
     EMAIL_CHANGED = "email_changed"
+    EMAIL_CODE = "email_code"
+    SIGN_UP = "sign_up"
+    SIGN_UP_KNOWN = "sign_up_known"
+    SIGN_UP_REFUSED = "sign_up_refused"
+    RECOVERY = "recovery"
+    RECOVERY_ELSEWHERE = "recovery_elsewhere"
+    PASSWORD_CHANGED = "password_changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from idp.services.authorization import Authorization
 from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
 from idp.services.consent import Consents
+from idp.services.email_codes import EmailCodes
 from idp.services.introspection import Introspection
 from idp.services.invitations import Invitations
 from idp.services.join_requests import JoinRequests
@@ -25,13 +26,17 @@ from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
+from idp.services.password_change import PasswordChange
 from idp.services.provider_test import ProviderTest
 from idp.services.providers import Providers
+from idp.services.recovery import Recovery
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
 from idp.services.revocation import Revocation
 from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
+from idp.services.sign_in_link import SignInLinks
+from idp.services.sign_up_by_mail import SignUpByMail
 from idp.services.signing_keys import SigningKeys
 from idp.services.token import TokenService
 from idp.services.upstream_logout import UpstreamLogout
@@ -75,6 +80,11 @@ class Services(TypedDict):
     upstream_visits: UpstreamVisits
     linked_accounts: LinkedAccounts
     login: Login
+    email_codes: EmailCodes | None
+    sign_up_by_mail: SignUpByMail | None
+    recovery: Recovery | None
+    sign_in_links: SignInLinks
+    password_change: PasswordChange
     authorization: Authorization
     consents: Consents
     applications: Applications
