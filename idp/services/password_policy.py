@@ -45,7 +45,7 @@ class PasswordPolicy:
         fault = self._plain_fault(password)
         if fault is not None:
             return fault, Strength.RISKY
-        if _core(password) in _words([*personal, self._service_name]):
+        if _is_made_of(password, _words([*personal, self._service_name])):
             return PERSONAL, Strength.RISKY
         judgement = await asyncio.to_thread(judge, password)
         if judgement.known_bad:
@@ -67,6 +67,14 @@ class PasswordPolicy:
 def personal_words(user: User) -> tuple[str | None, ...]:
     """Return what somebody's password must not be."""
     return user.name, user.email, user.username
+
+
+def _is_made_of(password: str, words: set[str]) -> bool:
+    """Whether nothing to speak of is left of a password without these words."""
+    core = left = _core(password)
+    for word in sorted(words, key=len, reverse=True):
+        left = left.replace(word, "")
+    return left != core and len(left) < _SHORTEST_WORD
 
 
 def _core(text: str) -> str:

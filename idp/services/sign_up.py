@@ -48,8 +48,10 @@ class SignUp:
         return self.policy is not SignUpPolicy.CLOSED
 
 
-async def close_link(tx: Transaction, user: User, next_path: str | None, *, now: datetime) -> None:
+async def close_link(tx: Transaction, user: User, next_path: str | None, *, now: datetime) -> bool:
     """Let the link by which somebody made an account be theirs from now on: it makes no second one.
+
+    Returns False where there is none: whoever let them in because of it looks again, since it may be another's now.
 
     Raises:
         Conflict: somebody else was first with it.
@@ -62,6 +64,7 @@ async def close_link(tx: Transaction, user: User, next_path: str | None, *, now:
         if invitation.bound_to is not None or invitation.status(now=now) is not InvitationStatus.OPEN:
             raise Conflict("somebody else was first with the same link")
         await tx.invitations.save(replace(invitation, bound_to=user.id))
+    return found is not None
 
 
 async def _link_of(tx: Transaction, next_path: str | None, *, now: datetime) -> Invitation | None:

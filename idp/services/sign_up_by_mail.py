@@ -140,7 +140,9 @@ class SignUpByMail:
                 if not await self._sign_up.allows_address(tx, asked.email, next_path, now=now):
                     raise AccountTaken
                 await add_user(tx, user, encoded, actor="sign_up", now=now)
-                await close_link(tx, user, next_path, now=now)
+                closed = await close_link(tx, user, next_path, now=now)
+                if not closed and not await self._sign_up.allows_address(tx, asked.email, next_path, now=now):
+                    raise AccountTaken
         except (AccountRefused, Conflict):
             raise AccountTaken from None
         if not pending.here:
