@@ -10,6 +10,7 @@ from idp.domain.user import AdminRole
 
 if TYPE_CHECKING:
     from idp.domain.user import User
+    from idp.opening import Opened
     from idp.services.accounts import Accounts
 
 app = group("People's accounts.")
@@ -78,6 +79,22 @@ def grant_role(user: _Who, role: AdminRole, as_json: Json = False) -> None:
 def revoke_role(user: _Who, role: AdminRole, as_json: Json = False) -> None:
     """Take a role in the administration away."""
     _show(_over_accounts(lambda accounts: accounts.revoke_role(user, role, actor=ACTOR)), "changed", as_json=as_json)
+
+
+@app.command()
+def sign_in_link(user: _Who, as_json: Json = False) -> None:
+    """Show a link by which somebody signs in once, within fifteen minutes; hand it over yourself."""
+
+    async def run(opened: "Opened") -> "tuple[User, str]":
+        from idp.services.sign_in_link import make_link
+
+        return await make_link(opened.store, user, issuer=opened.settings.issuer, actor=ACTOR, now=opened.clock())
+
+    whose, url = over_store(run)
+    if as_json:
+        echo_json({"id": whose.id, "url": url})
+        return
+    typer.echo(f"signs in {whose.label} once, within 15 minutes, shown this once: {url}")
 
 
 def _over_accounts(work: "Callable[[Accounts], Awaitable[User]]") -> "User":
