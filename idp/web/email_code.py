@@ -12,7 +12,7 @@ from idp.services.sessions import Accounts
 from idp.services.upstream_visits import Onward
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
-from idp.web.forms import read_form, read_query
+from idp.web.forms import read_form, read_query, read_single_form
 from idp.web.login import STALE, onward_path, signed_in
 from idp.web.onward import read_onward, with_carried
 from idp.web.responses import redirect
@@ -60,12 +60,11 @@ async def enter(request: Request[Services]) -> Response:
     codes, state = _codes(request), request.state
     handle, browser = request.path_params["handle"], state["cookies"].browser(request)
     accounts = await find_accounts(request)
+    form = await read_single_form(request)
     try:
         waiting = await codes.waiting(handle, browser=browser)
-        if request.method != "POST":
+        if form is None:
             return _enter(request, accounts, waiting)
-        form = await read_form(request)
-        form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
             if form.get("resend") is not None:

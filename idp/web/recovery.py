@@ -13,7 +13,7 @@ from idp.services.upstream_visits import Onward
 from idp.web.cookies import StaleForm
 from idp.web.email_code import TOO_MANY_MAILS
 from idp.web.endpoint import page
-from idp.web.forms import read_form, read_query
+from idp.web.forms import read_form, read_query, read_single_form
 from idp.web.link_gone import link_gone
 from idp.web.login import STALE
 from idp.web.onward import read_onward, with_carried
@@ -51,12 +51,11 @@ async def recover(request: Request[Services]) -> Response:
 async def reset(request: Request[Services]) -> Response:
     """Take the new password; opening the link changes nothing."""
     recovery, token = _recovery(request), request.path_params["token"]
+    form = await read_single_form(request)
     try:
         user = await recovery.whose(token)
-        if request.method != "POST":
+        if form is None:
             return _form(request, user.label)
-        form = await read_form(request)
-        form.check_single()
         try:
             request.state["cookies"].check_form(request, form.get("csrf"), None)
             strength, onward = await recovery.finish(token, form.get("password") or "")

@@ -7,7 +7,7 @@ from idp.services.sessions import Accounts
 from idp.services.sign_in_link import SignInLinkGone
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
-from idp.web.forms import read_form
+from idp.web.forms import read_single_form
 from idp.web.link_gone import link_gone
 from idp.web.login import STALE, signed_in
 from idp.web.services import Services, find_accounts
@@ -18,12 +18,11 @@ async def sign_in_link(request: Request[Services]) -> Response:
     """Show whom the link signs in, and do it."""
     state, token = request.state, request.path_params["token"]
     accounts = await find_accounts(request)
+    form = await read_single_form(request)
     try:
         user = await state["sign_in_links"].whose(token)
-        if request.method != "POST":
+        if form is None:
             return _show(request, accounts, user.label)
-        form = await read_form(request)
-        form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
         except StaleForm:

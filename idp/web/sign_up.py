@@ -13,7 +13,7 @@ from idp.services.upstream_visits import Onward
 from idp.web.cookies import StaleForm
 from idp.web.email_code import TOO_MANY_MAILS
 from idp.web.endpoint import page
-from idp.web.forms import read_form, read_query
+from idp.web.forms import read_query, read_single_form
 from idp.web.link_gone import link_gone
 from idp.web.login import STALE, onward_path, signed_in
 from idp.web.onward import read_onward, with_carried
@@ -26,10 +26,9 @@ _WRONG_PASSWORD = "That is not the password that was chosen when signing up."
 async def sign_up(request: Request[Services]) -> Response:
     """Take a sign-up; the answer is the same whoever has the address."""
     service, going = _service(request), read_onward(read_query(request))
-    if request.method != "POST" or not service.open:
+    form = await read_single_form(request)
+    if form is None or not service.open:
         return _form(request, service, going, {}, {})
-    form = await read_form(request)
-    form.check_single()
     email, name = form.get("email") or "", form.get("name") or ""
     values = {"email": email, "name": name}
     try:
@@ -54,13 +53,11 @@ async def sign_up(request: Request[Services]) -> Response:
 async def verify(request: Request[Services]) -> Response:
     """Make the account; opening the link does not, since programs that look through mail open links."""
     service, token, state = _service(request), request.path_params["token"], request.state
-    browser = state["cookies"].browser(request)
+    browser, form = state["cookies"].browser(request), await read_single_form(request)
     try:
         pending = await service.pending(token, browser=browser)
-        if request.method != "POST":
+        if form is None:
             return _confirm(request, pending)
-        form = await read_form(request)
-        form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), None)
             user, new, onward = await service.finish(
