@@ -12,10 +12,10 @@ from starlette.types import ASGIApp
 from idp.crypto.jwe import ENCRYPTION_ALGS, ENCRYPTION_ENCS
 from idp.domain.clock import Clock, system_clock
 from idp.features import FEATURES
-from idp.opening import Opened, entitlement_namespace, open_store
+from idp.opening import Opened, entitlement_namespace, open_store, password_policy
 from idp.protocol.metadata import server_metadata
 from idp.resources import templates_dir
-from idp.services import registration, request_objects
+from idp.services import mailed_proofs, registration, request_objects
 from idp.services.activity import Activity
 from idp.services.api_access import ApiAccess
 from idp.services.applications import Applications
@@ -27,6 +27,7 @@ from idp.services.client_authentication import ClientAuthentication
 from idp.services.client_encryption import ClientEncryption
 from idp.services.client_keys import ClientKeys
 from idp.services.consent import Consents
+from idp.services.email_codes import EmailCodes
 from idp.services.hints import Hints
 from idp.services.introspection import Introspection
 from idp.services.invitations import Invitations
@@ -41,11 +42,14 @@ from idp.services.linked_accounts import LinkedAccounts
 from idp.services.login import Login
 from idp.services.logos import Logos
 from idp.services.logout import Logout
+from idp.services.mailed_proofs import MailedProofs
 from idp.services.one_tap import OneTap
 from idp.services.own_data import OwnData
 from idp.services.own_profile import OwnProfile
+from idp.services.password_change import PasswordChange
 from idp.services.provider_test import ProviderTest
 from idp.services.rate_limit import RateLimits
+from idp.services.recovery import Recovery
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
 from idp.services.request_objects import RequestObjects
@@ -56,7 +60,9 @@ from idp.services.second_factors import SecondFactors
 from idp.services.sessions import Sessions, SessionTimes
 from idp.services.setup import Setup
 from idp.services.sign_in import SignIn
+from idp.services.sign_in_link import SignInLinks
 from idp.services.sign_up import SignUp
+from idp.services.sign_up_by_mail import SignUpByMail
 from idp.services.step_up import StepUp
 from idp.services.subjects import Subjects
 from idp.services.sweep import Sweep
@@ -160,6 +166,7 @@ def _services(
             request_objects.LIMIT: settings.request_uri_limit,
             AUTHORIZATION_LIMIT: settings.authorization_limit,
             UPSTREAM_LIMIT: settings.authorization_limit,
+            mailed_proofs.LIMIT: settings.mail_limit,
         },
         exempt=settings.rate_limit_exempt,
     )
@@ -227,8 +234,11 @@ def _services(
     linked_accounts = LinkedAccounts(
         store, opened.keys, opened.providers, sessions, opened.outbox, clock, issuer=issuer
     )
-    upstream_sign_in = _upstream_sign_in(opened, visits, sessions, sign_up, authorization, rate_limits)
     sign_in = SignIn(store, sessions, opened.metrics)
+    proofs = MailedProofs(store, opened.keys, rate_limits, clock)
+    policy = password_policy(settings, opened.outbound)
+    mails = (opened.outbox, opened.hasher, policy)
+    upstream_sign_in = _upstream_sign_in(opened, visits, sessions, sign_up, authorization, rate_limits)
     return Services(
         store=store,
         clock=clock,
@@ -254,6 +264,15 @@ def _services(
             store, opened.keys, sessions, opened.outbox, clock, issuer=issuer, service_name=settings.service_name
         ),
         step_up=StepUp(store, authorization, clock),
+        email_codes=EmailCodes(store, opened.keys, proofs, opened.outbox, sign_in, clock, opened.metrics)
+        if settings.email_codes
+        else None,
+        sign_up_by_mail=SignUpByMail(store, proofs, *mails, sign_up, sign_in, clock, issuer=issuer)
+        if settings.has_mail
+        else None,
+        recovery=Recovery(store, proofs, *mails, opened.providers, clock, issuer=issuer) if settings.has_mail else None,
+        sign_in_links=SignInLinks(store, sign_in, clock),
+        password_change=PasswordChange(store, sessions, *mails, clock, issuer=issuer),
         authorization=authorization,
         consents=Consents(store, authorization, resources, clock),
         applications=applications,
@@ -276,7 +295,7 @@ def _services(
         join_requests=JoinRequests(store, opened.outbox, clock, issuer=issuer),
         lab_grants=LabGrants(store, clients, clock),
         lab_applications=LabApplications(store, clients, clock),
-        setup=Setup(store, opened.hasher, clock, password_min_length=settings.password_min_length),
+        setup=Setup(store, opened.hasher, clock, policy),
         refusals=Refusals(
             store,
             clients,

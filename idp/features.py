@@ -22,6 +22,7 @@ from idp.web import (
     account_security,
     account_sessions,
     consent,
+    email_code,
     explain,
     health,
     home,
@@ -31,8 +32,12 @@ from idp.web import (
     logo,
     mfa,
     one_tap,
+    password_change,
+    recovery,
     select_account,
     setup,
+    sign_in_link,
+    sign_up,
     upstream,
 )
 from idp.web.admin import providers as admin_providers
@@ -90,6 +95,20 @@ FEATURES = (
         ),
         grants=(AuthorizationCodeGrant,),
         metadata={"authorization_endpoint": "/authorize"},
+    ),
+    Feature(
+        # Before the names of providers, which are none of these words.
+        spec="Mailed codes and links",
+        routes=(
+            Route("/login/code", email_code.ask, methods=_GET_POST),
+            Route("/login/code/{handle}", email_code.enter, methods=_GET_POST),
+            Route("/login/link/{token}", sign_in_link.sign_in_link, methods=_GET_POST),
+            Route("/signup", sign_up.sign_up, methods=_GET_POST),
+            Route("/verify-email/{token}", sign_up.verify, methods=_GET_POST),
+            Route("/recover", recovery.recover, methods=_GET_POST),
+            Route("/recover/{token}", recovery.reset, methods=_GET_POST),
+            Route("/account/security/password", password_change.password, methods=_GET_POST),
+        ),
     ),
     Feature(
         spec="Sign in through other providers: OpenID Connect Core, RFC 6749",

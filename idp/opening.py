@@ -17,12 +17,14 @@ from idp.mail.templates import MailTemplates
 from idp.observe.metrics import Metrics
 from idp.outbound.client import Outbound
 from idp.resources import migrations_dir, templates_dir
+from idp.services.breached_passwords import BreachedPasswords
 from idp.services.clients import Clients
 from idp.services.installation import DataKeys, KeySource, open_keys
 from idp.services.mail import Outbox
+from idp.services.password_policy import PasswordPolicy
 from idp.services.providers import GoogleSettings, Providers
 from idp.services.signing_keys import KeyTimes, SigningKeys
-from idp.setting_values import mail_host
+from idp.setting_values import OFF, mail_host
 from idp.settings import Settings, is_loopback
 from idp.store import migrate
 from idp.store.database import Database
@@ -114,6 +116,16 @@ def _outbox(settings: Settings, store: Store, keys: DataKeys, clock: Clock, metr
     templates = MailTemplates(templates_dir(), service_name=settings.service_name, issuer=settings.issuer)
     sender = parse_mailbox(settings.mail_from)
     return Outbox(store, keys, mailer, templates, clock, metrics, sender=sender, host=host)
+
+
+def password_policy(settings: Settings, outbound: Outbound) -> PasswordPolicy:
+    """Return which passwords people may choose."""
+    url = settings.breached_passwords
+    return PasswordPolicy(
+        min_length=settings.password_min_length,
+        service_name=settings.service_name,
+        breached=None if url == OFF else BreachedPasswords(outbound, url),
+    )
 
 
 def _google(settings: Settings) -> GoogleSettings | None:

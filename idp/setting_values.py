@@ -14,6 +14,22 @@ _URN = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,30}[a-z0-9]:(?:[A-Za-z0-9._~!$&'()*+
 _LIMIT = re.compile(r"[1-9][0-9]{0,8}/(?:second|minute|hour|day)")
 
 
+# Written where an address could stand.
+OFF = "off"
+_PREFIX_URL = re.compile(r"https?://[^\s?#@]+/")
+
+
+def check_prefix_url(url: str) -> str:
+    """Check an address that something is appended to, or `off`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if url != OFF and _PREFIX_URL.fullmatch(url) is None:
+        raise ValueError("must be off, or an address that ends with a slash, as in https://leaks.example.org/range/")
+    return url
+
+
 def parse_issuer(issuer: str) -> tuple[str, str, int]:
     """Split an issuer into scheme, host and port (OpenID Connect Discovery §2, narrowed to an origin).
 

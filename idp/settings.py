@@ -14,6 +14,7 @@ from idp.protocol.registration import RegistrationPolicy
 from idp.setting_values import (
     LOOPBACK,
     check_limit,
+    check_prefix_url,
     check_urn,
     driver_url,
     mail_from,
@@ -40,6 +41,10 @@ def _default_listen_port(validated: dict[str, Any]) -> int:
 
 def _default_mail_from(validated: dict[str, Any]) -> str:
     return mail_from(validated["service_name"], validated["issuer"])
+
+
+def _mail_is_configured(validated: dict[str, Any]) -> bool:
+    return validated.get("smtp_url") is not None or is_loopback(validated["issuer"])
 
 
 class Settings(BaseModel):
@@ -148,8 +153,8 @@ class Settings(BaseModel):
     registration: SignUpPolicy = Field(
         default=SignUpPolicy.INVITE,
         description=(
-            "Who may make an account by signing in through another provider: open, domains, invite (whoever is "
-            "invited into a lab) or closed"
+            "Who may make an account, at /signup or by signing in through another provider: open, domains, invite "
+            "(whoever is invited into a lab) or closed"
         ),
     )
     registration_domains: tuple[str, ...] = Field(
@@ -189,7 +194,19 @@ class Settings(BaseModel):
         description="Whom mail is from: an address, or a name with the address in angle brackets",
     )
 
+    email_codes: bool = Field(
+        default_factory=_mail_is_configured, description="Whether people may sign in with a code that is mailed to them"
+    )
+    mail_limit: str = Field(
+        default="60/hour", description="Codes and links that one network may have mailed, to whatever addresses"
+    )
+
     password_min_length: int = Field(default=8, ge=8, le=64, description="Shortest password that people may choose")
+    breached_passwords: str = Field(
+        default="off",
+        max_length=500,
+        description="Where leaked passwords are asked for, by five characters of a hash: off, or an address up to them",
+    )
     argon2_memory_kib: int = Field(default=19_456, ge=32, le=MAX_MEMORY_KIB, description="Memory of one password hash")
     argon2_time_cost: int = Field(default=2, ge=1, le=100, description="Passes of one password hash")
     argon2_threads: int = Field(
@@ -270,7 +287,7 @@ class Settings(BaseModel):
         parse_issuer(issuer)
         return issuer
 
-    @field_validator("registration_limit", "request_uri_limit", "authorization_limit")
+    @field_validator("registration_limit", "request_uri_limit", "authorization_limit", "mail_limit")
     @classmethod
     def _check_limit(cls, limit: str) -> str:
         return check_limit(limit)
@@ -298,6 +315,11 @@ class Settings(BaseModel):
     def _check_mail_from(cls, mailbox: str) -> str:
         return str(parse_mailbox(mailbox))
 
+    @field_validator("breached_passwords")
+    @classmethod
+    def _check_breached_passwords(cls, url: str) -> str:
+        return check_prefix_url(url)
+
     @field_validator("workers")
     @classmethod
     def _check_workers(cls, workers: int, info: ValidationInfo) -> int:
@@ -321,6 +343,11 @@ class Settings(BaseModel):
             most = MAX_ARGON2_KIB_PASSES // memory_kib
             raise ValueError(f"must be at most {most} with {memory_kib} KiB: a sign-in would take too long to check")
         return time_cost
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether mail reaches people: by a mail server, or on the terminal where only this machine is served."""
+        return self.smtp_url is not None or is_loopback(self.issuer)
 
     @property
     def database_driver_url(self) -> str:

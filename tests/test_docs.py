@@ -126,6 +126,12 @@ def test_every_threat_names_the_test_that_holds_its_defence() -> None:
         *rows(section(DOCS / "threat-model.md", "## Threats and what stands against them")),
         *rows(section(DOCS / "threat-model.md", "## Linking accounts: each attack, and the test that stops it")),
         *rows(section(DOCS / "threat-model.md", "## Second factors: each attack, and the test that stops it")),
+        *rows(
+            section(
+                DOCS / "threat-model.md",
+                "## Mailed codes and links, sign-up and passwords: each attack, and the test that stops it",
+            )
+        ),
     ]
     for threat, defence, held_by in threats:
         assert threat

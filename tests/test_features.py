@@ -93,6 +93,7 @@ def test_every_specification_with_routes_is_announced():
         "Account labs",
         "Labs",
         "Labs API (OpenAPI 3.1, RFC 9457)",
+        "Mailed codes and links",
         "Sign in through other providers: OpenID Connect Core, RFC 6749",
         "pages and operations",
     }

@@ -561,6 +561,8 @@ def test_the_documentation_gives_default_meaning_and_unit_of(name: str) -> None:
         assert default == "the issuer's port on loopback, else 8000"
     elif name == "mail_from":
         assert default == "the service's name, and no-reply at the issuer's host"
+    elif name == "email_codes":
+        assert default == "true where mail can be sent, else false"
     elif isinstance(field.default, SecretStr):
         assert default == field.default.get_secret_value()
     elif name == "rate_limit_exempt":

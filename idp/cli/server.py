@@ -75,7 +75,7 @@ def _load(overrides: Mapping[str, Any]) -> Settings:
 async def _open(settings: Settings, demo_rp_port: int | None) -> str | None:
     """Bring the store up, and return the path of the link to the first super_admin where there is none."""
     with loading():
-        from idp.opening import open_store
+        from idp.opening import open_store, password_policy
         from idp.services.setup import Setup
         from idp.store import migrate
         from idp.store.database import Database
@@ -89,7 +89,8 @@ async def _open(settings: Settings, demo_rp_port: int | None) -> str | None:
     async with open_store(settings, create=create) as opened:
         if demo_rp_port is not None:
             await prepare_demo(opened, rp_port=demo_rp_port)
-        setup = Setup(opened.store, opened.hasher, opened.clock, password_min_length=settings.password_min_length)
+        policy = password_policy(settings, opened.outbound)
+        setup = Setup(opened.store, opened.hasher, opened.clock, policy)
         token = await setup.open_link()
     return None if token is None else f"/setup/{token}"
 

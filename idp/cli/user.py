@@ -94,6 +94,22 @@ def reset_mfa(user: _Who, as_json: Json = False) -> None:
     _show(over_store(run), "second factors reset", as_json=as_json)
 
 
+@app.command()
+def sign_in_link(user: _Who, as_json: Json = False) -> None:
+    """Show a link by which somebody signs in once, within fifteen minutes; hand it over yourself."""
+
+    async def run(opened: "Opened") -> "tuple[User, str]":
+        from idp.services.sign_in_link import make_link
+
+        return await make_link(opened.store, user, issuer=opened.settings.issuer, actor=ACTOR, now=opened.clock())
+
+    whose, url = over_store(run)
+    if as_json:
+        echo_json({"id": whose.id, "url": url})
+        return
+    typer.echo(f"signs in {whose.label} once, within 15 minutes, shown this once: {url}")
+
+
 def _over_accounts(work: "Callable[[Accounts], Awaitable[User]]") -> "User":
     from idp.services.accounts import Accounts
 

@@ -74,6 +74,7 @@ class AuditAction(StrEnum):
     LAB_RULE_CREATED = "lab_rule.created"
     LAB_RULE_UPDATED = "lab_rule.updated"
     LAB_RULE_DELETED = "lab_rule.deleted"
+    SIGN_IN_LINK_CREATED = "sign_in_link.created"
     UPSTREAM_TOKEN_RELEASED = "upstream_token.released"
     SECOND_FACTOR_ADDED = "second_factor.added"
     SECOND_FACTOR_REMOVED = "second_factor.removed"

@@ -21,6 +21,13 @@ class MailPurpose(StrEnum):
     SECOND_FACTOR_REMOVED = "second_factor_removed"
     RECOVERY_CODES_CREATED = "recovery_codes_created"
     RECOVERY_CODE_USED = "recovery_code_used"
+    EMAIL_CODE = "email_code"
+    SIGN_UP = "sign_up"
+    SIGN_UP_KNOWN = "sign_up_known"
+    SIGN_UP_REFUSED = "sign_up_refused"
+    RECOVERY = "recovery"
+    RECOVERY_ELSEWHERE = "recovery_elsewhere"
+    PASSWORD_CHANGED = "password_changed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

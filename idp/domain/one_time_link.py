@@ -9,6 +9,7 @@ class LinkPurpose(StrEnum):
     """What following the link allows."""
 
     FIRST_SUPER_ADMIN = "first_super_admin"
+    SIGN_IN = "sign_in"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,17 @@ def password_credential(user: User, encoded: str, *, now: datetime) -> Credentia
     return Credential(id=mint_id("c"), user_id=user.id, kind=CredentialKind.PASSWORD, secret=encoded, created_at=now)
 
 
+async def put_password(tx: Transaction, user: User, encoded: str, *, actor: str, now: datetime) -> None:
+    """Replace the password of a user who is locked, or give them a first one; what was mailed before counts no more."""
+    held = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
+    if held is None:
+        await tx.credentials.add(password_credential(user, encoded, now=now))
+    else:
+        await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
+    await tx.mailed_proofs.end_of_user(user.id, now=now)
+    await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
+
+
 class Accounts:
     """Administers accounts; `actor` is who does it, for the audit log."""
 
@@ -182,13 +193,8 @@ class Accounts:
         async with self._store.write() as tx:
             now = self._clock()
             user = await _lock(tx, identifier)
-            held = await tx.credentials.find_of(user.id, CredentialKind.PASSWORD)
-            if held is None:
-                await tx.credentials.add(password_credential(user, encoded, now=now))
-            else:
-                await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
+            await put_password(tx, user, encoded, actor=actor, now=now)
             await end_all_sessions(tx, user.id, now=now)
-            await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
         # Only now: a grant that is being made at this moment is either seen here, or its code sees the ended session.
         async with self._store.write() as tx:
             await tx.grants.revoke_all(user.id, now=now)

@@ -60,9 +60,12 @@ class Outbox(OutboxJob[Mail]):
         self._host = host
 
     async def put(
-        self, tx: Transaction, *, to: str, purpose: MailPurpose, context: Mapping[str, object], now: datetime
+        self, tx: Transaction, *, to: str | None, purpose: MailPurpose, context: Mapping[str, object], now: datetime
     ) -> None:
         """Owe somebody a mail, in the transaction of its cause: it is sent exactly if that is committed.
+
+        To nobody (`to` is None) the same is done and nothing is sent: whoever waits for the answer must not learn from
+        its time whether there is anybody.
 
         Whoever commits calls `wake` afterwards; otherwise the mail leaves some seconds later.
 
@@ -71,16 +74,16 @@ class Outbox(OutboxJob[Mail]):
         """
         mail_id = mint_id("m")
         document = {"to": to, **asdict(self._templates.render(purpose, context))}
-        await tx.mails.add(
-            Mail(
-                id=mail_id,
-                purpose=purpose,
-                sealed=seal(self._keys.seal, json.dumps(document).encode(), associated=_place(mail_id)),
-                created_at=now,
-                expires_at=now + GIVEN_UP_AFTER,
-                next_attempt_at=now,
-            )
+        mail = Mail(
+            id=mail_id,
+            purpose=purpose,
+            sealed=seal(self._keys.seal, json.dumps(document).encode(), associated=_place(mail_id)),
+            created_at=now,
+            expires_at=now + GIVEN_UP_AFTER,
+            next_attempt_at=now,
         )
+        nobody = replace(self._closed(mail), next_attempt_at=None, delivered_at=now)
+        await tx.mails.add(nobody if to is None else mail)
 
     async def count(self) -> None:
         """Tell the metrics how many were given up."""

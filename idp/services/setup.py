@@ -9,9 +9,10 @@ from idp.domain.audit import AuditAction
 from idp.domain.clock import Clock
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
 from idp.domain.user import AdminRole, User
-from idp.services.accounts import AccountRefused, UserInput, add_user, password_fault
+from idp.services.accounts import AccountRefused, UserInput, add_user
 from idp.services.audit import audit_event
 from idp.services.input import Place
+from idp.services.password_policy import PasswordPolicy
 from idp.store.errors import Conflict, NotFound
 from idp.store.store import Store, Transaction
 
@@ -25,11 +26,11 @@ class SetupClosed(Exception):
 class Setup:
     """Opens the link and creates the account."""
 
-    def __init__(self, store: Store, hasher: PasswordHasher, clock: Clock, *, password_min_length: int) -> None:
+    def __init__(self, store: Store, hasher: PasswordHasher, clock: Clock, policy: PasswordPolicy) -> None:
         self._store = store
         self._hasher = hasher
         self._clock = clock
-        self._min_length = password_min_length
+        self._policy = policy
 
     async def open_link(self) -> str | None:
         """Return the token of a new link, which is stored as a hash only; None when there is a super_admin."""
@@ -62,7 +63,7 @@ class Setup:
         """
         if not await self.is_open(token):
             raise SetupClosed
-        given = self._read(email, name, password)
+        given = await self._read(email, name, password)
         encoded = await self._hasher.hash(password)
         now = self._clock()
         user = given.user(None, now=now)
@@ -93,9 +94,9 @@ class Setup:
     def _valid(self, link: OneTimeLink | None) -> bool:
         return link is not None and link.purpose is LinkPurpose.FIRST_SUPER_ADMIN and link.valid(now=self._clock())
 
-    def _read(self, email: str, name: str, password: str) -> UserInput:
+    async def _read(self, email: str, name: str, password: str) -> UserInput:
         raw = {"email": email, "name": name.strip() or None, "password": password, "roles": [AdminRole.SUPER_ADMIN]}
-        fault = password_fault(password, min_length=self._min_length)
+        fault = await self._policy.fault(password, personal=(email, name))
         short: dict[Place, str] = {} if fault is None else {("password",): fault}
         try:
             given = UserInput.read(raw)

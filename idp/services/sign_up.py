@@ -29,19 +29,29 @@ class SignUp:
         self, tx: Transaction, identity: UpstreamIdentity, email: str, next_path: str | None, *, now: datetime
     ) -> bool:
         """Whether somebody with this verified address may; `next_path` may be the invitation that they follow."""
-        if self.policy is SignUpPolicy.CLOSED:
-            return False
-        if await _link_of(tx, next_path, now=now) is not None:
-            return True
-        if not identity.email_vouched:
-            # It was theirs once: that opens neither their former organisation's door nor somebody else's mail.
-            return self.policy is SignUpPolicy.OPEN
-        invited = bool(await tx.invitations.open_for(email, now=now))
+        if identity.email_vouched:
+            return await self.allows_address(tx, email, next_path, now=now)
+        # It was theirs once: that opens neither their former organisation's door nor somebody else's mail.
+        by_link = await _link_of(tx, next_path, now=now) is not None
+        return self.policy is SignUpPolicy.OPEN or (by_link and self.policy is not SignUpPolicy.CLOSED)
+
+    async def allows_address(self, tx: Transaction, email: str, next_path: str | None, *, now: datetime) -> bool:
+        """Whether whoever proves this address may; the policy `closed` lets nobody in."""
+        by_link = await _link_of(tx, next_path, now=now) is not None
+        invited = by_link or bool(await tx.invitations.open_for(email, now=now))
         return may_sign_up(self.policy, email, domains=self.domains, invited=invited)
 
+    def offered(self, next_path: str | None) -> bool:
+        """Whether to show the way to whoever signs in, by the policy and by where they go on to."""
+        if self.policy is SignUpPolicy.INVITE:
+            return next_path is not None and next_path.startswith(_INVITATION)
+        return self.policy is not SignUpPolicy.CLOSED
 
-async def close_link(tx: Transaction, user: User, next_path: str | None, *, now: datetime) -> None:
+
+async def close_link(tx: Transaction, user: User, next_path: str | None, *, now: datetime) -> bool:
     """Let the link by which somebody made an account be theirs from now on: it makes no second one.
+
+    Returns False where there is none: whoever let them in because of it looks again, since it may be another's now.
 
     Raises:
         Conflict: somebody else was first with it.
@@ -54,6 +64,7 @@ async def close_link(tx: Transaction, user: User, next_path: str | None, *, now:
         if invitation.bound_to is not None or invitation.status(now=now) is not InvitationStatus.OPEN:
             raise Conflict("somebody else was first with the same link")
         await tx.invitations.save(replace(invitation, bound_to=user.id))
+    return found is not None
 
 
 async def _link_of(tx: Transaction, next_path: str | None, *, now: datetime) -> Invitation | None:

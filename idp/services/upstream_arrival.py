@@ -234,7 +234,9 @@ class UpstreamArrival:
             return Arrived(user_id=present.id, recreated=await _recreated(tx, present, identity))
         user = new_user(provider, identity, identity.email, now=now)
         await add_user(tx, user, None, actor=f"provider:{provider.name}", now=now)
-        await close_link(tx, user, next_path, now=now)
+        closed = await close_link(tx, user, next_path, now=now)
+        if not closed and not await self._sign_up.allows(tx, identity, identity.email, next_path, now=now):
+            raise Conflict("somebody else was first with the same link")
         return user
 
     async def _whose(

@@ -43,6 +43,7 @@ from idp.store.lab_grants import LabGrants
 from idp.store.labs import LABS, MEMBERSHIPS, Labs, Memberships, lab_membership, labs, memberships
 from idp.store.logos import LabLogos, Logos
 from idp.store.logout import LogoutDeliveries, logout_deliveries
+from idp.store.mailed_proofs import MailedProofs, mailed_proofs
 from idp.store.mails import Mails, mails
 from idp.store.mapping import Mapping
 from idp.store.members import Members
@@ -94,6 +95,7 @@ _EXPIRING = (
     upstream_visits,
     kept_documents,
     pending_sign_ins,
+    mailed_proofs,
 )
 # These explain nothing once they have expired: requests anybody can send, and what only guards against a repetition.
 _GONE_AT_ONCE = frozenset({interactions, refusals, seen_tokens, upstream_visits, kept_documents, pending_sign_ins})
@@ -127,6 +129,7 @@ class Transaction:
         self.refusals = Refusals(connection)
         self.logout_deliveries = LogoutDeliveries(connection)
         self.mails = Mails(connection)
+        self.mailed_proofs = MailedProofs(connection)
         self.logos = Logos(connection)
         self.lab_logos = LabLogos(connection)
         self.seen_tokens = SeenTokens(connection)

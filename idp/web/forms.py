@@ -39,6 +39,21 @@ async def read_form(request: Request[Any], *, max_fields: int = _MAX_FIELDS) -> 
     return remember_parameters(request, _parse(await read_body(request), max_fields))
 
 
+async def read_single_form(request: Request[Any]) -> Parameters | None:
+    """Return the form of a POST, in which no field stands twice; None of a request that brings none.
+
+    Before anything is looked up: what is malformed is refused alike at a link that works and at one that does not.
+
+    Raises:
+        InvalidRequest: as for `read_form`, or a field stands twice.
+    """
+    if request.method != "POST":
+        return None
+    form = await read_form(request)
+    form.check_single()
+    return form
+
+
 async def read_upload(request: Request[Any]) -> tuple[Parameters, bytes]:
     """Return the fields of a form that may bring a file along, and that file, empty where none was chosen (RFC 7578).
 

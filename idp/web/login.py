@@ -118,6 +118,7 @@ async def login_form(
         action=f"{path}{'&' if '?' in path else '?'}proof=1" if password_first else path,
         # Whoever forgot it, or has another provider that does ask, goes on there.
         other_ways_url=path if password_first else None,
+        mailed=_mailed_ways(request, going, proving=password_first or going.proves),
         client=None if pending is None else await describe(request, pending.client),
         identifier=_known(query, accounts, pending) if identifier is None else identifier,
         error=error,
@@ -133,6 +134,17 @@ async def login_form(
     state["cookies"].set_form(response, fresh)
     state["cookies"].set_missing_state(response, accounts)
     return response
+
+
+def _mailed_ways(request: Request[Services], going: Onward, *, proving: bool) -> dict[str, str | None]:
+    """Return the addresses of what needs mail; None where it is switched off. Whoever proves an account makes none."""
+    state, sign_up = request.state, request.state["sign_up_by_mail"]
+    offered = not proving and sign_up is not None and sign_up.offered(going.next_path)
+    return {
+        "code_url": None if state["email_codes"] is None else with_carried("/login/code", going),
+        "recover_url": None if state["recovery"] is None else with_carried("/recover", going),
+        "sign_up_url": with_carried("/signup", going) if offered else None,
+    }
 
 
 async def _providers(request: Request[Services], going: Onward, accounts: Accounts) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from idp.services.authorization import Authorization
 from idp.services.client_authentication import ClientAuthentication
 from idp.services.clients import Clients
 from idp.services.consent import Consents
+from idp.services.email_codes import EmailCodes
 from idp.services.introspection import Introspection
 from idp.services.invitations import Invitations
 from idp.services.join_requests import JoinRequests
@@ -28,8 +29,10 @@ from idp.services.logout import Logout
 from idp.services.one_tap import OneTap
 from idp.services.own_data import OwnData
 from idp.services.own_profile import OwnProfile
+from idp.services.password_change import PasswordChange
 from idp.services.provider_test import ProviderTest
 from idp.services.providers import Providers
+from idp.services.recovery import Recovery
 from idp.services.refusals import Refusals
 from idp.services.registration import ClientRegistration
 from idp.services.revocation import Revocation
@@ -37,6 +40,8 @@ from idp.services.second_factor_setup import SecondFactorSetup
 from idp.services.second_factors import SecondFactors
 from idp.services.sessions import Accounts, Sessions, SignedIn
 from idp.services.setup import Setup
+from idp.services.sign_in_link import SignInLinks
+from idp.services.sign_up_by_mail import SignUpByMail
 from idp.services.signing_keys import SigningKeys
 from idp.services.step_up import StepUp
 from idp.services.token import TokenService
@@ -87,6 +92,11 @@ class Services(TypedDict):
     second_factors: SecondFactors
     second_factor_setup: SecondFactorSetup
     step_up: StepUp
+    email_codes: EmailCodes | None
+    sign_up_by_mail: SignUpByMail | None
+    recovery: Recovery | None
+    sign_in_links: SignInLinks
+    password_change: PasswordChange
     authorization: Authorization
     consents: Consents
     applications: Applications

@@ -119,7 +119,14 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 "response_types": ["code", "id_token", "code id_token"],
             },
         ]
-        running = stack.enter_context(provider(folder, f"sqlite:///{folder / 'idp.db'}", clients=clients))
+        running = stack.enter_context(
+            provider(
+                folder,
+                f"sqlite:///{folder / 'idp.db'}",
+                clients=clients,
+                settings={"IDP_REGISTRATION": "open"},
+            )
+        )
         demo_app = create_relying_party(issuer=running.issuer, port=demo.getsockname()[1])
         stack.enter_context(served(demo_app, demo))
         stack.enter_context(served(_relay(f"{elsewhere_url}/landed"), relay))

@@ -1,5 +1,6 @@
 """What holds for every page: accessible, narrow enough, light on the wire, and quiet in the console."""
 
+import json
 import re
 from collections.abc import AsyncIterator
 from urllib.parse import urlencode
@@ -9,6 +10,7 @@ from playwright.async_api import Page, expect
 
 from tests.browser.conftest import Crossroads, NewContext, World
 from tests.support.browser import axe, fill_in_login, is_wider_than_the_window
+from tests.support.post import NEW_PASSWORD
 from tests.support.server import ADMIN
 from tests.support.upstreams import browse_npm
 
@@ -140,6 +142,77 @@ async def every_page_of_providers(page: Page, crossroads: Crossroads) -> AsyncIt
     yield "providers, tested"
 
 
+async def every_page_of_mail(page: Page, world: World) -> AsyncIterator[str]:
+    """Walk through mailed codes, recovery, sign-up and a changed password, in the same way."""
+    provider, issuer, email = world.provider, world.provider.issuer, world.provider.new_person()
+    await page.goto(f"{issuer}/login/code")
+    yield "code: ask"
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_role("button", name="Email me a code").click()
+    await expect(page.get_by_role("heading", name="Enter the code")).to_be_visible()
+    yield "code: enter"
+    await page.get_by_label("Code").fill("no code")
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    yield "code: wrong"
+    await page.get_by_label("Code").fill(await provider.mailed(email, r"^\d{3} \d{3}$"))
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_text("Signed in as")).to_be_visible()
+    await page.goto(f"{issuer}/account/security/password")
+    yield "password"
+    await page.get_by_label("New password").fill("password1")
+    await page.get_by_role("button", name="Change the password").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    yield "password refused"
+    await page.get_by_label("New password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Change the password").click()
+    await expect(page.get_by_role("status")).to_contain_text("Saved.")
+    yield "password changed"
+    await page.context.clear_cookies()
+    await page.goto(f"{issuer}/recover")
+    yield "recover"
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_role("button", name="Email me a link").click()
+    await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    yield "recover: sent"
+    link = await provider.mailed(email, r"^http://\S+/recover/\S+$")
+    await page.goto(link)
+    yield "recover: password"
+    await page.get_by_label("New password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Set the password").click()
+    await expect(page.get_by_role("heading", name="Your password is set")).to_be_visible()
+    yield "recover: done"
+    await page.goto(link)
+    yield "link gone"
+    email = f"new-{email}"
+    await page.goto(f"{issuer}/signup")
+    yield "sign up"
+    await page.get_by_label("Email").fill(email)
+    await page.get_by_label("Name").fill("Carol")
+    await page.get_by_label("Password").fill("carol")
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+    yield "sign up: refused"
+    await page.get_by_label("Password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    yield "sign up: sent"
+    link = await provider.mailed(email, r"^http://\S+/verify-email/\S+$")
+    await page.goto(link)
+    yield "verify"
+    await page.context.clear_cookies()
+    await page.goto(link)
+    yield "verify elsewhere"
+    await page.get_by_label("Password").fill(NEW_PASSWORD)
+    await page.get_by_role("button", name="Create account").click()
+    await expect(page.get_by_role("heading", name="Your account is ready")).to_be_visible()
+    yield "verified elsewhere"
+    await page.goto(json.loads(provider.idp("user", "sign-in-link", email, "--json"))["url"])
+    yield "sign-in link"
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_text("Signed in as")).to_be_visible()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_axe_finds_nothing_wrong_on_any_page_and_nothing_overflows(
@@ -162,6 +235,24 @@ async def test_axe_finds_nothing_wrong_on_any_page_of_providers_and_nothing_over
     seen, faults = await faults_of(every_page_of_providers(page, crossroads), page)
     assert not faults
     assert seen == 11
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_axe_finds_nothing_wrong_on_any_page_of_mail_and_nothing_overflows(
+    width: int, scheme: str, world: World, new_context: NewContext
+) -> None:
+    context, _ = await new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = await context.new_page()
+    seen, faults = await faults_of(every_page_of_mail(page, world), page)
+    assert not faults
+    assert seen == 18
+
+
+async def test_mailed_codes_recovery_and_sign_up_work_without_javascript(world: World, new_context: NewContext) -> None:
+    context, _ = await new_context(java_script_enabled=False)
+    page = await context.new_page()
+    assert len([name async for name in every_page_of_mail(page, world)]) == 18
 
 
 async def faults_of(pages: AsyncIterator[str], page: Page) -> tuple[int, list[str]]:

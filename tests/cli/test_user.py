@@ -99,3 +99,13 @@ def test_the_last_super_admin_cannot_be_disabled(idp: Idp, installation: Path):
 def test_an_unknown_account_is_told(idp: Idp, installation: Path):
     assert idp("user", "disable", "nobody", code=1).stderr == "error: there is no account nobody\n"
     assert idp("user", "reset-mfa", "nobody", code=1).stderr == "error: there is no account nobody\n"
+
+
+def test_a_sign_in_link_is_shown_once_and_kept_as_a_hash(idp: Idp, installation: Path) -> None:
+    idp("user", "create", "--username", "dora")
+    shown = json.loads(idp("user", "sign-in-link", "dora", "--json").stdout)
+    assert shown["url"].startswith("http://localhost:8000/login/link/")
+    assert "signs in dora once, within 15 minutes" in idp("user", "sign-in-link", "dora").stdout
+    idp("user", "disable", "dora")
+    assert "the account is disabled" in idp("user", "sign-in-link", "dora", code=1).stderr
+    assert "there is no account" in idp("user", "sign-in-link", "nobody", code=1).stderr

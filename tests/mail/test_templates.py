@@ -42,6 +42,16 @@ CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
     MailPurpose.RECOVERY_CODE_USED: {"left": 9, "at": AT, "url": URL},
     MailPurpose.EMAIL_CHANGED: {"new": "Ada@Biology.example", "at": AT, "url": URL},
 }
+# In their subjects stands nothing that others chose.
+ACCOUNT_CONTEXTS: dict[MailPurpose, dict[str, Any]] = {
+    MailPurpose.SIGN_UP: {"url": URL},
+    MailPurpose.SIGN_UP_KNOWN: {"url": URL},
+    MailPurpose.SIGN_UP_REFUSED: {"url": URL},
+    MailPurpose.RECOVERY: {"url": URL},
+    MailPurpose.RECOVERY_ELSEWHERE: {"url": URL, "provider": "Biology"},
+    MailPurpose.PASSWORD_CHANGED: {"url": URL, "at": AT},
+    MailPurpose.EMAIL_CODE: {"code": "123 456", "minutes": 10},
+}
 VARIANTS = [
     *CONTEXTS.items(),
     (MailPurpose.INVITATION, {**CONTEXTS[MailPurpose.INVITATION], "ends_at": None}),
@@ -77,7 +87,7 @@ class _Elements(HTMLParser):
 def test_every_purpose_has_its_texts_and_every_text_its_purpose() -> None:
     names = {path.name for path in (templates_dir() / "email").iterdir()} - {"layout.txt", "layout.html"}
     assert names == {f"{purpose}.{kind}" for purpose in MailPurpose for kind in ("txt", "html")}
-    assert CONTEXTS.keys() == set(MailPurpose)
+    assert CONTEXTS.keys() | ACCOUNT_CONTEXTS.keys() == set(MailPurpose)
 
 
 @every_variant
@@ -97,6 +107,28 @@ def test_text_and_html_say_the_same_and_lead_to_the_same_place(purpose: MailPurp
     for text in (content.text, page.text):
         assert "None" not in text
         assert not re.search(r"[.:][A-Z]", text), "a space is missing"
+
+
+@pytest.mark.parametrize(("purpose", "context"), ACCOUNT_CONTEXTS.items())
+def test_mail_about_ones_account_says_the_same_in_both_and_leads_to_the_same_place(
+    purpose: MailPurpose, context: dict[str, Any]
+) -> None:
+    content = TEMPLATES.render(purpose, context)
+    page = _Elements(content.html)
+
+    assert "Lab ID" in content.subject or purpose is MailPurpose.PASSWORD_CHANGED
+    assert "123" not in content.subject, "a locked screen shows it"
+    assert content.text.startswith("Hello,\n\n")
+    assert "\n\n\n" not in content.text
+    assert (f"\n{URL}\n" in content.text) == ("url" in context)
+    links = {attributes["href"] for tag, attributes in page.elements if tag == "a"}
+    assert links == {"https://id.example.org"} | ({URL} if "url" in context else set())
+    # Line by line, but for the address and what leads to it.
+    said = [line for line in content.text.split("\n\n") if URL not in line and not line.endswith("here:")]
+    for line in said[:-1]:
+        if not line.startswith(("The first page", "Hello", "-- ")):
+            assert line in page.text, line
+    assert not {tag for tag, _ in page.elements} & {"img", "style", "link", "script", "form", "iframe"}
 
 
 @every_variant

@@ -7,6 +7,7 @@ from idp.crypto.password import PasswordHasher
 from idp.domain.audit import AuditAction
 from idp.domain.user import AdminRole, User
 from idp.services.accounts import AccountRefused
+from idp.services.password_policy import PasswordPolicy
 from idp.services.setup import Setup, SetupClosed
 from idp.store.store import Store
 from tests.support.clock import FakeClock
@@ -20,7 +21,7 @@ async def setup(store: Store, clock: FakeClock) -> AsyncIterator[Setup]:
     async with store.write() as tx:
         await tx.installations.add(make_installation())
     hasher = PasswordHasher(memory_kib=32, time_cost=1)
-    yield Setup(store, hasher, clock, password_min_length=8)
+    yield Setup(store, hasher, clock, PasswordPolicy(min_length=8, service_name="Lab ID"))
     hasher.close()
 
 

@@ -3,6 +3,7 @@
 Applications beside it run in threads, on sockets that were bound before anything had to know their ports.
 """
 
+import asyncio
 import json
 import os
 import re
@@ -48,6 +49,16 @@ class Provider:
         number = next(self.numbers)
         assert number < _PEOPLE, "the tests need more people"
         return _email(number)
+
+    async def mailed(self, email: str, pattern: str) -> str:
+        """Return what stands in the newest mail to somebody, which is shown on the terminal, once it is there."""
+        async with asyncio.timeout(START_SECONDS):
+            while True:
+                mails = re.split(r"^From: ", self.log.read_text(), flags=re.M)
+                found = [re.findall(pattern, mail, re.M) for mail in mails if f"\nTo: {email}\n" in mail]
+                if found and found[-1]:
+                    return str(found[-1][0])
+                await asyncio.sleep(0.05)
 
     def idp(self, *arguments: str) -> str:
         """Run a command beside the server and return what it printed."""

@@ -24,6 +24,7 @@ class MailServer:
     signed_in: list[tuple[str, str]] = field(default_factory=list)
     answers: dict[str, list[str | None]] = field(default_factory=dict)
     password: str | None = None
+    arrived: asyncio.Queue[EmailMessage] = field(default_factory=asyncio.Queue)
 
     async def _answer(self, command: str) -> str | None:
         if not self.answers.get(command):
@@ -55,6 +56,7 @@ class MailServer:
         message = message_from_bytes(content, policy=policy.default)
         assert isinstance(message, EmailMessage)
         self.received.append(message)
+        self.arrived.put_nowait(message)
         self.envelopes.append((str(envelope.mail_from), envelope.rcpt_tos))
         assert server.transport is not None
         self.secure.append(server.transport.get_extra_info("sslcontext") is not None)
