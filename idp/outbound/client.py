@@ -176,6 +176,12 @@ class Outbound:
             why = f"gave no valid answer: {type(error).__name__}"
         raise (OutboundError if request.is_sent else Unreachable)(f"{target} {why}")
 
+    def drop_kept(self, url: str) -> None:
+        """Close the connections that are kept to where a URL leads: an answer there was not that of its request."""
+        from idp.outbound.exchange import read_url
+
+        self._kept.drop(read_url(url))
+
     async def close(self) -> None:
         """Drop the names that wait to be resolved, end the threads and connections; nothing can be fetched any more."""
         await self._kept.close()

@@ -3,6 +3,7 @@
 A module of its own because the HTTP library is slow to load: `client` imports it with the first request.
 """
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -101,10 +102,11 @@ class HttpRequest:
 class Connection:
     """A connection to the first of the addresses that can be reached; `seconds` is shared out among them.
 
-    That a request ends in time is the caller's business.
+    That a request ends in time is the caller's business. `opened_at` is by the clock of the event loop.
     """
 
     def __init__(self, target: Target, addresses: Sequence[IPAddress], *, tls: SSLContext, seconds: float) -> None:
+        self.opened_at = asyncio.get_running_loop().time()
         self._network = _Pinned(addresses, seconds)
         self._http = httpcore2.AsyncHTTPConnection(_url(target).origin, ssl_context=tls, network_backend=self._network)
 

@@ -1,7 +1,6 @@
 """Connections that stay open for the next request, for a moment."""
 
 import asyncio
-from collections import defaultdict
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -21,16 +20,15 @@ class KeptConnections:
     """Connections by scheme, host and port; each is in use by one request or lies here, and never both."""
 
     def __init__(self) -> None:
-        self._idle: defaultdict[Place, dict[Connection, asyncio.TimerHandle]] = defaultdict(dict)
-        self._until: dict[Connection, float] = {}
+        self._idle: dict[Place, dict[Connection, asyncio.TimerHandle]] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
 
     def take(self, target: "Target") -> "Connection | None":
         """Return the connection that was used last, if one can still be used."""
-        idle = self._idle[_place(target)]
+        idle = self._idle.get(_place(target), {})
         while idle:
-            connection, timer = idle.popitem()
-            timer.cancel()
+            connection = self._pop(idle)
             if connection.is_idle:
                 return connection
             self._close(connection)
@@ -38,29 +36,38 @@ class KeptConnections:
 
     def give(self, target: "Target", connection: "Connection") -> None:
         """Keep a connection whose answer was read, or close it."""
-        loop, idle = asyncio.get_running_loop(), self._idle[_place(target)]
-        until = self._until.setdefault(connection, loop.time() + AGE.total_seconds())
-        if connection.is_idle and loop.time() < until and len(idle) < _MOST:
-            idle[connection] = loop.call_later(IDLE.total_seconds(), self._expire, target, connection)
+        loop, idle = asyncio.get_running_loop(), self._idle.setdefault(_place(target), {})
+        is_young = loop.time() < connection.opened_at + AGE.total_seconds()
+        if connection.is_idle and is_young and len(idle) < _MOST and not self._closed:
+            idle[connection] = loop.call_later(IDLE.total_seconds(), self._expire, idle, connection)
         else:
             self._close(connection)
 
+    def drop(self, target: "Target") -> None:
+        """Close those of a place: an answer there was not that of its request."""
+        idle = self._idle.pop(_place(target), {})
+        while idle:
+            self._close(self._pop(idle))
+
     async def close(self) -> None:
-        """Close all that lie here."""
+        """Close all that lie here; none is kept any more."""
+        self._closed = True
         for idle in self._idle.values():
             while idle:
-                connection, timer = idle.popitem()
-                timer.cancel()
-                self._close(connection)
+                self._close(self._pop(idle))
         while self._closing:
             await asyncio.wait(self._closing)
 
-    def _expire(self, target: "Target", connection: "Connection") -> None:
-        del self._idle[_place(target)][connection]
+    def _pop(self, idle: "dict[Connection, asyncio.TimerHandle]") -> "Connection":
+        connection, timer = idle.popitem()
+        timer.cancel()
+        return connection
+
+    def _expire(self, idle: "dict[Connection, asyncio.TimerHandle]", connection: "Connection") -> None:
+        del idle[connection]
         self._close(connection)
 
     def _close(self, connection: "Connection") -> None:
-        self._until.pop(connection, None)
         task = asyncio.get_running_loop().create_task(connection.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

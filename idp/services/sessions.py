@@ -11,6 +11,7 @@ from idp.domain.audit import AuditAction, AuditEvent
 from idp.domain.client import Client
 from idp.domain.clock import Clock
 from idp.domain.session import Session
+from idp.domain.upstream import LinkedAccount
 from idp.domain.user import User
 from idp.services.audit import audit_event, caller_address
 from idp.services.backchannel_logout import owe
@@ -176,15 +177,18 @@ class Sessions:
         await tx.audit_events.add(_succeeded(session, same.id, detail))
         return same
 
-    async def begin_at_once(self, session: Session, *beside: object, interaction: str | None, **detail: Any) -> bool:
+    async def begin_at_once(
+        self, session: Session, *beside: object, link: LinkedAccount, interaction: str | None, **detail: Any
+    ) -> bool:
         """Save and record the first session of a person in this browser as `begin` does, and values `beside` it.
 
-        It costs a fraction of a transaction. Returns False, with nothing saved, where that takes one: the person is
-        disabled, or being changed at this moment.
+        It costs a fraction of a transaction, and is carried out although the request is given up meanwhile. Returns
+        False, with nothing saved, where it takes one: the person is disabled, the link by which they come is gone, or
+        either is being changed at this moment.
         """
         event = _succeeded(session, session.id, detail)
         return await self._store.commit.sign_in(
-            session.user_id, session, event, *beside, session_id=session.id, interaction=interaction
+            link, session, event, *beside, session_id=session.id, interaction=interaction
         )
 
     async def make_room(self, accounts: Accounts, user_id: str, *, now: datetime) -> tuple[SignedIn, ...]:

@@ -12,7 +12,8 @@ from idp.observe.metrics import Metrics
 from idp.services.sessions import Accounts, NewSession, Sessions
 from idp.store.store import Store, Transaction
 
-# Looks at the proof again, in the transaction that begins the session, and may use it up there.
+# Looks at the proof again, in the transaction that begins the session, and may use it up there. What it wrote before it
+# returns False stays written.
 StillProven = Callable[[Transaction], Awaitable[bool]]
 
 # How long somebody may look for their second factor.

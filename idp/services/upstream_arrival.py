@@ -155,7 +155,7 @@ class UpstreamArrival:
             if session.created_at < now:
                 # It goes on under its id, and may have begun at another provider.
                 await tx.upstream_sessions.delete(session.id)
-            for begun in self._begun(provider, identity, session):
+            for begun in self._begun(provider, identity, session, now=now):
                 await tx.upstream_sessions.add(begun)
         others = await self._sessions.make_room(accounts, user.id, now=now)
         return Arrived(new=NewSession(cookie, others), user_id=user.id, email_changed=email_changed)
@@ -172,8 +172,7 @@ class UpstreamArrival:
     ) -> Arrived | None:
         """Sign in a known person of whom nothing has to be written but the session; None where anything else has.
 
-        That is how it is nearly always, and it costs a fraction of a transaction. A link that is taken away at this
-        moment was there when it was used.
+        That is how it is nearly always, and it costs a fraction of a transaction.
         """
         found = await self._store.find_linked_account(*identity.key)
         if found is None or accounts.of_user(found[1].id) is not None:
@@ -187,8 +186,10 @@ class UpstreamArrival:
         if not is_as_told:
             return None
         cookie, session = self._start(provider, identity, user, user_agent)
-        begun = self._begun(provider, identity, session)
-        if not await self._sessions.begin_at_once(session, *begun, interaction=interaction, provider=provider.name):
+        begun = self._begun(provider, identity, session, now=now)
+        if not await self._sessions.begin_at_once(
+            session, *begun, link=linked, interaction=interaction, provider=provider.name
+        ):
             return None
         others = await self._sessions.make_room(accounts, user.id, now=now)
         return Arrived(new=NewSession(cookie, others), user_id=user.id)
@@ -259,14 +260,14 @@ class UpstreamArrival:
             raise UpstreamRefused(UpstreamFault.NO_ACCOUNT, email=email)
         return present
 
-    def _begun(self, provider: Provider, identity: UpstreamIdentity, session: Session) -> list[UpstreamSession]:
+    def _begun(
+        self, provider: Provider, identity: UpstreamIdentity, session: Session, *, now: datetime
+    ) -> list[UpstreamSession]:
         """Return by which provider the session began, for signing out there as well; nothing where one cannot."""
         if not provider.logout or identity.id_token is None:
             return []
         sealed = seal(self._keys.seal, identity.id_token.encode(), associated=f"upstream-session:{session.id}")
-        begun = UpstreamSession(
-            session_id=session.id, provider=provider.name, sealed_id_token=sealed, created_at=self._clock()
-        )
+        begun = UpstreamSession(session_id=session.id, provider=provider.name, sealed_id_token=sealed, created_at=now)
         return [begun]
 
 

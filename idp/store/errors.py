@@ -26,6 +26,10 @@ class Unavailable(StoreError):
     """The database cannot be reached, is full, or refused the work; nothing was saved."""
 
 
+class Contended(Unavailable):
+    """Another transaction was preferred to this one (SQLSTATE class 40); nothing was saved, and it may go again."""
+
+
 class UnknownOutcome(Unavailable):
     """The commit was sent and its answer lost: the work may or may not have been saved, so nobody repeats it."""
 
@@ -58,6 +62,8 @@ def translate_driver(error: Exception) -> StoreError:
         return Unavailable(name)
     if state[:2] == "23":
         return Conflict("a row exists already, or refers to something missing")
+    if state[:2] == "40":
+        return Contended(f"{name} ({state})")
     return Rejected(f"{name} ({state})") if state[:2] in _ABOUT_VALUES else Unavailable(f"{name} ({state})")
 
 

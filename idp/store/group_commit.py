@@ -1,6 +1,6 @@
 """Many concurrent writers share one transaction, and each is answered only after its own row is committed.
 
-A flush is one transaction: first a look at who must be active, then every `consume` as one UPDATE per table, then the
+A flush is one transaction: first a look at who may sign in, then every `consume` as one UPDATE per table, then the
 rows of the winners. While it runs, further operations gather for the next. On a statement error the flush is rolled
 back and each operation is tried alone, so that a bad row fails only itself. When the outcome of a commit is unknown,
 nobody is told of success and nothing is tried again.
@@ -15,14 +15,16 @@ from typing import Any
 
 from sqlalchemy import Table, bindparam, insert, select, update
 
+from idp.domain.upstream import LinkedAccount
 from idp.domain.user import UserStatus
 from idp.store.columns import Instant, any_of, many, metadata
 from idp.store.database import Database
-from idp.store.errors import Rejected, StoreError, Unavailable, UnknownOutcome
+from idp.store.errors import Contended, Rejected, StoreError, Unavailable, UnknownOutcome
 from idp.store.interactions import SIGN_IN, sign_in_values
 from idp.store.lane import LaneTransaction
 from idp.store.mapping import mapping_of
 from idp.store.prepared import Prepared
+from idp.store.upstream import linked_accounts
 from idp.store.users import users
 
 
@@ -32,7 +34,7 @@ class _Operation:
     done: asyncio.Future[bool]
     consumes: tuple[Table, str] | None = None
     now: datetime | None = None
-    user_id: str | None = None
+    link: tuple[str, str] | None = None
     signs_in: dict[str, str] | None = None
     won: bool = field(default=True)
 
@@ -55,11 +57,13 @@ class GroupCommit:
         self._inserts: dict[Table, Prepared] = {}
         self._updates: dict[Table, Prepared] = {}
         dialect = database.sqlalchemy_dialect
-        present = any_of(users.c.id, "ids", database.dialect)
-        # Nobody waits here for somebody else's transaction: who is locked is not found.
-        active = select(users.c.id).where(present, users.c.status == bindparam("status"))
-        active = active.with_for_update(read=True, skip_locked=True)
-        self._active = Prepared(active, dialect, returns=[users.c.id])
+        # Nobody waits here for somebody else's transaction: what is locked is not found. The link is locked as well: of
+        # one that is being taken away only its user is held by whoever does that.
+        keys = (linked_accounts.c.id, users.c.id)
+        linked = select(*keys).join_from(users, linked_accounts).where(users.c.status == bindparam("status"))
+        linked = linked.where(any_of(linked_accounts.c.id, "ids", database.dialect))
+        linked = linked.with_for_update(read=True, skip_locked=True, of=(users, linked_accounts))
+        self._linked = Prepared(linked, dialect, returns=keys)
         self._sign_in = Prepared(SIGN_IN, dialect)
         self._order = {table: position for position, table in enumerate(metadata.sorted_tables)}
 
@@ -91,18 +95,18 @@ class GroupCommit:
         operation = _Operation(rows=_rows(then), done=self._future(), consumes=(table, hash), now=now)
         return await self._enqueue(operation)
 
-    async def sign_in(self, user_id: str, *values: object, session_id: str, interaction: str | None) -> bool:
-        """Insert values that make somebody signed in, also within the authorization request with this hash.
+    async def sign_in(self, link: LinkedAccount, *values: object, session_id: str, interaction: str | None) -> bool:
+        """Insert values that sign in whose link this is, also within the authorization request with this hash.
 
-        Returns False, with nothing saved, where the user is disabled or gone, or is being changed at this moment: then
-        a transaction of its own finds out which.
+        Returns False, with nothing saved, where the link is not theirs any more, the user is disabled or gone, or
+        either is being changed at this moment: then a transaction of its own finds out which.
 
         Raises:
             Conflict, Rejected, Unavailable, UnknownOutcome: as for `append`.
         """
         signs_in = None if interaction is None else sign_in_values(interaction, session_id)
         return await self._enqueue(
-            _Operation(rows=_rows(values), done=self._future(), user_id=user_id, signs_in=signs_in)
+            _Operation(rows=_rows(values), done=self._future(), link=(link.id, link.user_id), signs_in=signs_in)
         )
 
     async def close(self) -> None:
@@ -136,6 +140,11 @@ class GroupCommit:
         try:
             await self._commit(batch)
         except Unavailable as error:
+            # Somebody else's transaction was preferred to one of many operations: none of them waits for two things.
+            if isinstance(error, Contended) and len(batch) > 1:
+                for operation in batch:
+                    await self._flush([operation])
+                return
             _fail(batch, error)
         except Exception as error:
             if len(batch) == 1:
@@ -153,9 +162,9 @@ class GroupCommit:
 
     async def _commit(self, batch: list[_Operation]) -> None:
         tables = {table for operation in batch for table, _ in operation.rows}
-        single = len(tables) == 1 and all(operation.consumes is None is operation.user_id for operation in batch)
+        single = len(tables) == 1 and all(operation.consumes is None is operation.link for operation in batch)
         async with self._database.lane.transaction(single=single) as transaction:
-            await self._check_active(transaction, batch)
+            await self._check_links(transaction, batch)
             await self._consume(transaction, batch)
             rows: dict[Table, list[dict[str, Any]]] = defaultdict(list)
             for operation in batch:
@@ -169,13 +178,13 @@ class GroupCommit:
                 # In one order everywhere, as below.
                 await transaction.execute_many(self._sign_in, sorted(signed_in, key=lambda values: values["handle"]))
 
-    async def _check_active(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
-        ids = {operation.user_id for operation in batch if operation.user_id is not None}
+    async def _check_links(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
+        ids = {operation.link[0] for operation in batch if operation.link is not None}
         if ids:
             keys = {"ids": many(tuple(ids), self._database.dialect), "status": UserStatus.ACTIVE}
-            active = {id for (id,) in await transaction.fetch(self._active, keys)}
+            held = {(link_id, user_id) for link_id, user_id in await transaction.fetch(self._linked, keys)}
             for operation in batch:
-                operation.won = operation.user_id is None or operation.user_id in active
+                operation.won = operation.link is None or operation.link in held
 
     async def _consume(self, transaction: LaneTransaction, batch: list[_Operation]) -> None:
         consumers: dict[Table, dict[str, list[_Operation]]] = defaultdict(lambda: defaultdict(list))

@@ -83,18 +83,32 @@ class OidcConnector(Connector):
             form = {"code": code, "redirect_uri": departure.redirect_uri, "code_verifier": departure.code_verifier}
             # The nonce of its ID token is this request's alone, and no token is kept without it.
             tokens = await self._conversation.token(endpoint, "authorization_code", form, proven=True)
-            if not tokens.get("id_token"):
-                raise UpstreamRefused(UpstreamFault.INVALID, detail="the token endpoint gave no ID token")
-            verified = await self._verified(tokens["id_token"], metadata)
-            at_hash = left_half_hash(tokens["access_token"], verified.header["alg"])
-            expected = self._expected(departure.nonce, at_hash)
-            identity = judge(self._repaired(verified.claims), expected, now=now)
+            try:
+                identity, expected = await self._judged(tokens, metadata, departure.nonce, now=now)
+            except UpstreamRefused:
+                # It may have been the answer to another request, and then those that follow are shifted as well.
+                self._outbound.drop_kept(metadata.token_endpoint)
+                raise
             if metadata.userinfo_endpoint and self._lacks(identity.claims):
                 userinfo = await self._conversation.get_json(metadata.userinfo_endpoint, tokens["access_token"])
                 if not isinstance(userinfo, dict):
                     raise UpstreamRefused(UpstreamFault.INVALID, detail="userinfo is JSON, but no object")
                 identity = with_userinfo(identity, userinfo, expected)
             return self._with_tokens(self._checked(identity), tokens, departure, metadata)
+
+    async def _judged(
+        self, tokens: Mapping[str, Any], metadata: Metadata, nonce: str, *, now: datetime
+    ) -> tuple[UpstreamIdentity, Expected]:
+        """Return whom the ID token vouches for, and what it was held against (OpenID Connect Core §3.1.3.7).
+
+        Raises:
+            UpstreamRefused: INVALID: there is none, or it is not credible.
+        """
+        if not tokens.get("id_token"):
+            raise UpstreamRefused(UpstreamFault.INVALID, detail="the token endpoint gave no ID token")
+        verified = await self._verified(tokens["id_token"], metadata)
+        expected = self._expected(nonce, left_half_hash(tokens["access_token"], verified.header["alg"]))
+        return judge(self._repaired(verified.claims), expected, now=now), expected
 
     async def logout_url(self, id_token: str, *, post_logout_redirect_uri: str, state: str) -> str | None:
         """Return where to sign out there (RP-Initiated Logout 1.0 §2); None where that is not offered, or not now."""

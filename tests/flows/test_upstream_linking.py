@@ -384,3 +384,25 @@ async def _connect(traveller: Traveller, page: httpx2.Response) -> httpx2.Respon
 
 async def _csrf(browser: Browser) -> str:
     return form_of(await browser.get("/logout")).fields["csrf"]
+
+
+async def test_nobody_stays_in_by_a_link_that_is_taken_away_while_they_come(google: App, evil: EvilProvider) -> None:
+    owner, survivors = google.browser(), []
+    await owner.sign_in(await owner.get("/login"), user=ALICE)
+    signed_in = await google.services["sessions"].find(owner.cookies.get("idp"))
+    for turn in range(6):
+        await link(google, evil)
+        await Traveller(google.browser()).sign_in()
+        (held,) = await links(google)
+        traveller = Traveller(google.browser())
+        callback = await traveller.callback()
+
+        async def unlink(held: LinkedAccount = held, turn: int = turn) -> object:
+            # At another moment of the way back each time.
+            for _ in range(turn * 5):
+                await asyncio.sleep(0)
+            return await google.services["linked_accounts"].unlink(signed_in, held.id)
+
+        await asyncio.gather(unlink(), traveller.arrive(callback))
+        survivors.append(await google.services["sessions"].find(traveller.browser.cookies.get("idp")))
+    assert survivors == [None] * 6

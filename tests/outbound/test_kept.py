@@ -173,3 +173,32 @@ async def test_closing_the_client_ends_them(client: Outbound, serve: Serve) -> N
     assert not peer.left.is_set()
     await client.close()
     await peer.left.wait()
+
+
+async def test_one_whose_client_is_closed_meanwhile_is_not_kept(client: Outbound, serve: Serve) -> None:
+    asked, answer = asyncio.Event(), asyncio.Event()
+
+    async def slowly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.set()
+        await answer.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    peer = await serve(slowly, listens_first=False)
+    task = asyncio.create_task(ask(client, peer.port))
+    await asked.wait()
+    await client.close()
+    answer.set()
+    assert (await task).body == b"{}"
+    await peer.left.wait()
+
+
+async def test_an_answer_too_many_is_not_there_for_the_next_once_it_was_noticed(client: Outbound, serve: Serve) -> None:
+    server = Answering(OK + OK.replace(b"{}", b"[]"))
+    peer = await serve(server, listens_first=False)
+    assert (await ask(client, peer.port)).body == b"{}"
+    assert (await ask(client, peer.port)).body == b"[]"
+    client.drop_kept(f"https://rp.example:{peer.port}/token")
+    assert (await ask(client, peer.port)).body == b"{}"
+    assert server.connections == 2
