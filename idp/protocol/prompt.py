@@ -93,12 +93,10 @@ def _stronger(request: AuthorizationRequest, situation: Situation) -> Step | Non
         UnmetAuthenticationRequirements, InteractionRequired: see `next_step`.
     """
     session, silent = situation.session, "none" in request.prompt
-    if session is None:
-        return None
     demanded = request.claims.essential_acr
+    if session is None or session.acr in demanded:
+        return None
     if demanded:
-        if session.acr in demanded:
-            return None
         if silent:
             raise InteractionRequired
         if ACR_TWO_FACTORS in demanded and situation.second_factor:

@@ -71,23 +71,23 @@ async def security(request: Request[Services], accounts: Accounts, signed_in: Si
 async def totp(request: Request[Services]) -> Response:
     """Set an app up: show what it scans, and take its first code; perhaps within an authorization request."""
     state, path = request.state, request.scope["path"]
+    form = await read_form(request) if request.method == "POST" else None
     accounts = await find_accounts(request)
     signed_in = await _whose(request, accounts)
     if signed_in is None:
         return redirect(sign_in_path(path))
     try:
-        if request.method != "POST":
+        if form is None:
             return _setup_page(request, accounts, signed_in, await state["second_factor_setup"].begin(signed_in))
-        return await _confirm(request, accounts, signed_in)
+        return await _confirm(request, accounts, signed_in, form)
     except (NotRecent, NotStrong) as needed:
         return _prove_more(needed, path)
     except PendingGone:
         return redirect(sign_in_path(path))
 
 
-async def _confirm(request: Request[Services], accounts: Accounts, signed_in: SignedIn) -> Response:
+async def _confirm(request: Request[Services], accounts: Accounts, signed_in: SignedIn, form: Parameters) -> Response:
     state, setup = request.state, request.state["second_factor_setup"]
-    form = await read_form(request)
     form.check_single()
     token = form.get("setup") or ""
     try:

@@ -42,14 +42,14 @@ async def mfa(request: Request[Services]) -> Response:
     state, query = request.state, read_query(request)
     handle = query.get("interaction")
     path = onward_path(handle, read_next(query))
+    form = await read_form(request) if request.method == "POST" else None
     accounts = await find_accounts(request)
     try:
         asked = await _asked(request, query, accounts, path)
         if isinstance(asked, Response):
             return asked
-        if request.method != "POST":
+        if form is None:
             return await _show(request, accounts, asked, path)
-        form = await read_form(request)
         form.check_single()
         try:
             state["cookies"].check_form(request, form.get("csrf"), accounts.active)
@@ -121,6 +121,8 @@ async def _show(
     status: int = 200,
 ) -> Response:
     state, handle = request.state, read_query(request).get("interaction")
+    held = await state["second_factors"].of(asked.user)
+    setup_url = "/account/security/totp" if handle is None else f"/account/security/totp/{handle}"
     csrf, fresh = state["cookies"].form_token(request, accounts.active)
     response = state["pages"].render(
         "login_mfa.html",
@@ -131,14 +133,14 @@ async def _show(
         action=second_factor_path(path, pending=asked.pending),
         user_label=asked.user.label,
         client=None if asked.client is None else await describe(request, asked.client),
-        held=await state["second_factors"].of(asked.user),
+        held=held,
         gone=False,
         error=error,
         wait_minutes=wait_minutes,
         # Whoever is in the middle of a sign-in begins it anew; whoever is signed in may do without.
         restart_url=with_carried("/login", read_onward(read_query(request))) if asked.pending else None,
         declinable=handle is not None and asked.pending is None,
-        setup_url="/account/security/totp" if handle is None else f"/account/security/totp/{handle}",
+        setup_url=None if held else setup_url,
     )
     state["cookies"].set_form(response, fresh)
     return response

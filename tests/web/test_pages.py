@@ -18,6 +18,7 @@ from idp.domain.lab import LabRole
 from idp.domain.provider import ProviderKind
 from idp.protocol.lab_consent import LabChoice, LabChoices
 from idp.services.opened_invitation import InvitationFault
+from idp.services.second_factors import Held
 from idp.web.pages import Pages, StaticFiles, allow_frames
 from tests.support import lab_pages
 from tests.support.factories import make_lab, make_lab_membership
@@ -105,6 +106,35 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
             "user_label": text,
             "error": text,
         },
+        "login_mfa.html": {
+            **form,
+            "gone": False,
+            "client": described(text),
+            "user_label": text,
+            "error": text,
+            "wait_minutes": None,
+            "held": SimpleNamespace(totp=SimpleNamespace(created_at=at, last_used_at=at), recovery_codes=1),
+            "restart_url": text,
+            "declinable": True,
+            "setup_url": None,
+        },
+        "account/security.html": {
+            **form,
+            "user_label": text,
+            "error": text,
+            "notice": text,
+            "held": SimpleNamespace(totp=SimpleNamespace(created_at=at, last_used_at=at), recovery_codes=1),
+        },
+        "account/totp.html": {
+            **form,
+            "user_label": text,
+            "error": text,
+            "setup": text,
+            "secret": [text, text],
+            "picture": text,
+            "back_url": text,
+        },
+        "account/recovery_codes.html": {"user_label": text, "issuer": text, "codes": [text], "onward": text},
         "account/linked.html": {
             **form,
             "user_label": text,
@@ -276,6 +306,7 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
                     "ends": at,
                     "seen": soon,
                     "archived": False,
+                    "step_up_url": text if role == "admin" else None,
                     "ended": ended,
                     "soon": soon,
                 }
@@ -324,6 +355,15 @@ def nothing_optional() -> dict[str, dict[str, Any]]:
             "error": None,
         },
         "changed_address.html": {"taken": True, "error": None},
+        "login_mfa.html": {
+            **dict.fromkeys(("client", "error", "restart_url")),
+            "wait_minutes": 3,
+            "held": Held(totp=None, recovery_codes=0),
+            "declinable": False,
+            "setup_url": "/account/security/totp",
+        },
+        "account/security.html": {"held": Held(totp=None, recovery_codes=0), "notice": None, "error": None},
+        "account/totp.html": {"error": None},
         "account/linked.html": {"accounts": [], "providers": [], "notice": None, "error": None},
         "account/activity.html": {"events": []},
         "account/data.html": {"sections": []},
@@ -479,6 +519,10 @@ NAMED: dict[str, dict[str, Any]] = {
     "link_account.html": {"provider": HEBREW, "upstream_label": HEBREW, "user_label": HEBREW},
     "changed_address.html": {"provider": HEBREW, "old": HEBREW, "new": HEBREW, "user_label": HEBREW},
     "account/linked.html": everything(HEBREW)["account/linked.html"] | {"error": None, "notice": None},
+    "login_mfa.html": {"client": described(HEBREW), "user_label": HEBREW},
+    "account/security.html": {"user_label": HEBREW},
+    "account/totp.html": {"user_label": HEBREW},
+    "account/recovery_codes.html": {"user_label": HEBREW},
     "select_account.html": {"client_name": HEBREW, "accounts": [account(HEBREW, 5)]},
     "form_post.html": {"host": HEBREW},
     "consent.html": {"client": described(HEBREW), "host": HEBREW, "user_label": HEBREW},
@@ -774,6 +818,7 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
     assert words(page).count("This is your only way to sign in") == 1
     assert [link["href"] for link in page.all("a")][1:] == [
         "/account/profile",
+        "/account/security",
         "/account/apps",
         "/account/labs",
         "/account/sessions",
@@ -783,7 +828,7 @@ def test_connected_accounts_are_told_apart_and_the_last_way_in_stays(pages: Page
     ]
 
 
-ACCOUNT_PAGES = ("activity", "apps", "data", "labs", "linked", "profile", "sessions")
+ACCOUNT_PAGES = ("activity", "apps", "data", "labs", "linked", "profile", "security", "sessions")
 
 
 @pytest.mark.parametrize("name", ACCOUNT_PAGES)
@@ -866,6 +911,7 @@ def test_home_offers_to_sign_out_and_to_add_an_account_only_to_who_is_signed_in(
     assert [link["href"] for link in signed_in.all("a")][1:-1] == [
         "/account/profile",
         "/account/labs",
+        "/account/security",
         "/account/linked",
         "/account/sessions",
         "/login?add=1",
