@@ -53,6 +53,7 @@ from tests.support.factories import (
     make_logo,
     make_logout_delivery,
     make_mail,
+    make_mailed_proof,
     make_membership,
     make_one_time_link,
     make_pending_sign_in,
@@ -88,6 +89,7 @@ FACTORIES: dict[str, Callable[..., Any]] = {
     "data_keys": make_data_key,
     "installations": make_installation,
     "one_time_links": make_one_time_link,
+    "mailed_proofs": make_mailed_proof,
     "audit_events": make_audit_event,
     "resources": make_resource,
     "initial_access_tokens": make_initial_access_token,
@@ -713,3 +715,28 @@ async def test_the_end_of_a_session_revokes_its_grants_but_no_offline_ones(store
     async with store.read() as tx:
         revoked = {grant.id: grant.revoked_at for grant in await tx.grants.all() if grant.revoked_at}
     assert revoked == {"g_online": START, "g_revoked_before": earlier}
+
+
+# ── Mailed proofs ───────────────────────────────────────────────────────────────────────────────────────────────────
+async def test_mails_to_an_address_are_counted_with_those_that_were_sent_again(store: Store) -> None:
+    late = {"sent_at": START + timedelta(minutes=30)}
+    proofs = [
+        make_mailed_proof(hash="old", sent_at=START - timedelta(hours=2)),
+        make_mailed_proof(hash="one", sends=2, **late),
+        make_mailed_proof(hash="two"),
+        make_mailed_proof(hash="other", address="another"),
+    ]
+    async with store.write() as tx:
+        for proof in proofs:
+            await tx.mailed_proofs.add(proof)
+        await tx.mailed_proofs.hold_address("a" * 64)
+        assert await tx.mailed_proofs.count_sent("a" * 64, since=START - timedelta(hours=1)) == (3, START)
+        assert await tx.mailed_proofs.count_sent("nobody", since=START) == (0, None)
+
+
+async def test_a_mailed_proof_is_used_once_and_forgets_what_it_was_for(store: Store) -> None:
+    async with store.write() as tx:
+        await tx.mailed_proofs.add(make_mailed_proof())
+        assert await tx.mailed_proofs.use("d" * 64, now=START)
+        assert not await tx.mailed_proofs.use("d" * 64, now=START)
+        assert (await tx.mailed_proofs.get("d" * 64)).sealed == b""

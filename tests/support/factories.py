@@ -22,6 +22,7 @@ from idp.domain.lab_rule import LabDeparture, LabRule
 from idp.domain.logo import LabLogo, Logo
 from idp.domain.logout import LogoutDelivery
 from idp.domain.mail import Mail, MailPurpose
+from idp.domain.mailed_proof import MailedProof, ProofPurpose
 from idp.domain.one_time_link import LinkPurpose, OneTimeLink
 from idp.domain.provider import Provider, ProviderKind
 from idp.domain.refusal import Refusal
@@ -403,6 +404,20 @@ def make_upstream_visit(**changes: Any) -> UpstreamVisit:
         "expires_at": START + timedelta(minutes=15),
     }
     return UpstreamVisit(**{**defaults, **changes})
+
+
+def make_mailed_proof(**changes: Any) -> MailedProof:
+    defaults = {
+        "hash": "d" * 64,
+        "purpose": ProofPurpose.SIGN_IN,
+        "address": "a" * 64,
+        "browser": "f" * 64,
+        "sealed": b"sealed",
+        "created_at": START,
+        "sent_at": START,
+        "expires_at": START + timedelta(minutes=10),
+    }
+    return MailedProof(**{**defaults, **changes})
 
 
 def make_upstream_session(**changes: Any) -> UpstreamSession:
