@@ -151,6 +151,7 @@ async def put_password(tx: Transaction, user: User, encoded: str, *, actor: str,
     else:
         await tx.credentials.save(replace(held, secret=encoded, created_at=now, last_used_at=None))
     await tx.mailed_proofs.end_of_user(user.id, now=now)
+    await tx.pending_sign_ins.delete_of(user.id)
     await tx.audit_events.add(audit_event(AuditAction.PASSWORD_SET, actor=actor, target=user.id, now=now))
 
 

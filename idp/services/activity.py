@@ -33,6 +33,13 @@ TO_THEM = frozenset(
         AuditAction.ROLE_REVOKED,
         AuditAction.LINKED_ACCOUNT_ADDED,
         AuditAction.LINKED_ACCOUNT_REMOVED,
+        AuditAction.SIGN_IN_LINK_CREATED,
+        AuditAction.SECOND_FACTOR_ADDED,
+        AuditAction.SECOND_FACTOR_REMOVED,
+        AuditAction.SECOND_FACTOR_FAILED,
+        AuditAction.SECOND_FACTORS_RESET,
+        AuditAction.RECOVERY_CODES_CREATED,
+        AuditAction.RECOVERY_CODE_USED,
     }
 )
 

@@ -31,6 +31,13 @@ WORDS = {
     AuditAction.ROLE_REVOKED: "Role taken from you",
     AuditAction.LINKED_ACCOUNT_ADDED: "Connected another account",
     AuditAction.LINKED_ACCOUNT_REMOVED: "Disconnected another account",
+    AuditAction.SIGN_IN_LINK_CREATED: "An admin made a link that signs you in",
+    AuditAction.SECOND_FACTOR_ADDED: "Authenticator app set up",
+    AuditAction.SECOND_FACTOR_REMOVED: "Authenticator app removed",
+    AuditAction.SECOND_FACTOR_FAILED: "Wrong code",
+    AuditAction.SECOND_FACTORS_RESET: "An admin removed your second factors",
+    AuditAction.RECOVERY_CODES_CREATED: "Recovery codes made",
+    AuditAction.RECOVERY_CODE_USED: "Recovery code used",
 }
 _CONSENT = {
     AuditAction.CONSENT_GIVEN,
@@ -40,7 +47,12 @@ _CONSENT = {
 }
 
 # Of these it says already who did it.
-_SAID = {AuditAction.UPSTREAM_TOKEN_RELEASED, AuditAction.CLAIMS_PREVIEWED}
+_SAID = {
+    AuditAction.UPSTREAM_TOKEN_RELEASED,
+    AuditAction.CLAIMS_PREVIEWED,
+    AuditAction.SIGN_IN_LINK_CREATED,
+    AuditAction.SECOND_FACTORS_RESET,
+}
 
 
 @page
