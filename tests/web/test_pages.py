@@ -63,8 +63,46 @@ def everything(text: str) -> dict[str, dict[str, Any]]:
     ages = (0, 1, 59, 60, 120, 1440, 10_000)
     signed_in = [account(text, minutes) for minutes in ages]
     return {
+        "signup.html": {
+            **form,
+            "login_url": text,
+            "open": True,
+            "domains": (),
+            "by_invitation": True,
+            "values": {"email": text, "name": text},
+            "errors": dict.fromkeys(("", "email", "name", "password"), text),
+        },
+        "sign_up_done.html": {"email": text, "login_url": text},
+        "verify_email.html": {
+            **form,
+            "pending": SimpleNamespace(email=text, here=False),
+            "errors": {"password": text},
+        },
+        "mail_sent.html": {"email": text, "login_url": text, "for_what": "sign_up"},
+        "link_gone.html": {"again_url": text},
+        "recover.html": {**form, "email": text, "login_url": text, "errors": {"email": text}},
+        "recover_password.html": {**form, "user_label": text, "errors": {"password": text}},
+        "recover_done.html": {"login_url": text, "strength": text},
+        "sign_in_link.html": {**form, "user_label": text, "error": text},
+        "email_code_ask.html": {**form, "email": text, "login_url": text, "error": text},
+        "email_code.html": {
+            **form,
+            "login_url": text,
+            "again_url": text,
+            "waiting": SimpleNamespace(email=text, attempts_left=3, resend_in_seconds=30),
+            "notice": text,
+            "error": text,
+        },
+        "account/password.html": {
+            **form,
+            "user_label": text,
+            "has_password": True,
+            "notice": None,
+            "errors": {"": text, "password": text},
+        },
         "login.html": {
             **form,
+            "mailed": dict.fromkeys(("code_url", "recover_url", "sign_up_url"), text),
             "client": described(text),
             "identifier": text,
             "error": text,
@@ -340,7 +378,22 @@ def lab(text: str) -> SimpleNamespace:
 def nothing_optional() -> dict[str, dict[str, Any]]:
     """Each page with only what it must have."""
     absent: dict[str, dict[str, Any]] = {
+        "signup.html": {"open": False, "domains": (), "by_invitation": False, "values": {}, "errors": {}},
+        "verify_email.html": {"pending": SimpleNamespace(email="text", here=True), "errors": {}},
+        "mail_sent.html": {"for_what": "recovery"},
+        "link_gone.html": {"again_url": None},
+        "recover.html": {"errors": {}},
+        "recover_password.html": {"errors": {}},
+        "sign_in_link.html": {"error": None},
+        "email_code_ask.html": {"error": None},
+        "email_code.html": {
+            "waiting": SimpleNamespace(email="text", attempts_left=5, resend_in_seconds=0),
+            "notice": None,
+            "error": None,
+        },
+        "account/password.html": {"has_password": False, "notice": "text", "errors": {}},
         "login.html": {
+            "mailed": dict.fromkeys(("code_url", "recover_url", "sign_up_url")),
             **dict.fromkeys(("client", "error", "notice", "choose_account_url")),
             "identifier": "",
             "demo_accounts": [],
@@ -486,7 +539,7 @@ def test_every_input_has_a_label_and_every_reference_its_target(pages: Pages, na
     assert len(ids) == len(set(ids))
     labelled = {label["for"] for label in page.all("label")}
     fields = [field for tag in ("input", "select", "textarea") for field in page.all(tag)]
-    assert {field["id"] for field in fields if field.get("type") != "hidden"} == labelled
+    assert {field["id"] for field in fields if field.get("type") != "hidden" and "hidden" not in field} == labelled
     for _, attributes in page.elements:
         for reference in ("aria-describedby", "aria-labelledby"):
             assert set((attributes.get(reference) or "").split()) <= set(ids)
@@ -672,7 +725,7 @@ def test_login_lets_password_managers_and_pasting_work(pages: Pages):
     assert fields["username"]["autocomplete"] == "username webauthn"
     assert fields["password"]["autocomplete"] == "current-password"
     assert "autofocus" in fields["username"]
-    assert page.all("form") == [{"class": "stack", "method": "post", "action": "text"}]
+    assert page.all("form") == [{"class": "stack", "id": "sign-in", "method": "post", "action": "text"}]
 
 
 def test_login_keeps_what_was_typed_and_describes_both_fields_by_the_error(pages: Pages):
@@ -715,8 +768,11 @@ def test_login_without_providers_shows_no_divider(pages: Pages):
 
 def test_login_that_asks_for_a_password_offers_no_provider_and_no_other_account(pages: Pages):
     page = read(pages, "login.html", CONTEXTS["full"]["login.html"] | {"password_first": True, "client": None})
-    assert [button["class"] for button in page.all("button")] == ["primary"]
-    assert [link["href"] for link in page.all("a")][1:] == [CONTEXTS["full"]["login.html"]["other_ways_url"]]
+    assert [button.get("formaction") for button in page.all("button")] == [
+        None,
+        CONTEXTS["full"]["login.html"]["mailed"]["code_url"],
+    ]
+    assert page.all("button")[0]["class"] == "primary"
 
 
 @pytest.mark.parametrize("kind", [*ProviderKind, "of tomorrow"])
