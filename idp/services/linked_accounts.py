@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from idp.crypto.opaque import hash_token
 from idp.domain.audit import AuditAction
@@ -10,7 +9,6 @@ from idp.domain.clock import Clock
 from idp.domain.credential import CredentialKind
 from idp.domain.mail import MailPurpose
 from idp.domain.provider import Provider
-from idp.domain.session import Session
 from idp.domain.upstream import LinkedAccount
 from idp.domain.user import User
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
@@ -20,15 +18,12 @@ from idp.services.installation import DataKeys
 from idp.services.lab_rules import follow_rules, forget_linked
 from idp.services.mail import Outbox
 from idp.services.providers import Providers
-from idp.services.sessions import Sessions, SignedIn
+from idp.services.sessions import NotRecent, Sessions, SignedIn
 from idp.services.upstream_arrival import add_link, check_linkable, described, link_of
 from idp.services.upstream_tokens import kept_token
 from idp.services.upstream_visits import Purpose, Returned, VisitGone
 from idp.store.errors import Conflict
 from idp.store.store import Store, Transaction
-
-# How long ago somebody may have proved who they are to change how they sign in.
-RECENTLY = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +33,6 @@ class Linked:
     account: LinkedAccount
     provider: Provider | None
     removable: bool
-
-
-class NotRecent(Exception):
-    """The person has to prove again who they are."""
 
 
 class LinkedAccounts:
@@ -65,10 +56,6 @@ class LinkedAccounts:
         self._outbox = outbox
         self._clock = clock
         self._issuer = issuer
-
-    def is_recent(self, session: Session) -> bool:
-        """Whether whoever is signed in has proved who they are a few minutes ago at most."""
-        return session.proven_since(self._clock() - RECENTLY)
 
     async def of(self, user: User) -> Sequence[Linked]:
         """Return somebody's links, the oldest first."""
@@ -111,7 +98,7 @@ class LinkedAccounts:
             VisitGone: it was answered before, or is about somebody else's account.
             UpstreamRefused: LINKED_ELSEWHERE: another account here has the pair; or see `linkable`.
         """
-        if not self.is_recent(signed_in.session):
+        if not self._sessions.is_recent(signed_in.session):
             raise NotRecent
         now, issuers = self._clock(), await self._providers.issuers()
         try:
@@ -153,7 +140,7 @@ class LinkedAccounts:
             NotRecent: see `link`.
             UpstreamRefused: LAST_WAY_IN: nothing else would sign the person in.
         """
-        if not self.is_recent(signed_in.session):
+        if not self._sessions.is_recent(signed_in.session):
             raise NotRecent
         now, issuers = self._clock(), await self._providers.issuers()
         usable = {provider.issuer: provider for provider in await self._providers.shown()}

@@ -7,13 +7,11 @@ from idp.crypto.password_strength import Strength
 from idp.domain.clock import Clock
 from idp.domain.credential import CredentialKind
 from idp.domain.mail import MailPurpose
-from idp.domain.session import Session
 from idp.domain.user import User
 from idp.services.accounts import put_password
-from idp.services.linked_accounts import RECENTLY, NotRecent
 from idp.services.mail import Outbox
 from idp.services.password_policy import PasswordPolicy, personal_words
-from idp.services.sessions import Sessions, SignedIn
+from idp.services.sessions import NotRecent, Sessions, SignedIn
 from idp.store.store import Store, Transaction
 
 
@@ -39,10 +37,6 @@ class PasswordChange:
         self._clock = clock
         self._issuer = issuer
 
-    def is_recent(self, session: Session) -> bool:
-        """Whether whoever is signed in has proved who they are a few minutes ago at most."""
-        return session.proven_since(self._clock() - RECENTLY)
-
     async def has_password(self, user: User) -> bool:
         """Whether there is one to change."""
         async with self._store.read() as tx:
@@ -55,7 +49,7 @@ class PasswordChange:
             NotRecent: who is signed in has to prove it first.
             AccountRefused: the password may not be used.
         """
-        if not self.is_recent(signed_in.session):
+        if not self._sessions.is_recent(signed_in.session):
             raise NotRecent
         strength = await self._policy.check(password, personal=personal_words(signed_in.user))
         encoded = await self._hasher.hash(password)

@@ -18,7 +18,6 @@ from idp.domain.user import User
 from idp.services.accounts import find_user
 from idp.services.audit import audit_event
 from idp.services.installation import DataKeys
-from idp.services.linked_accounts import RECENTLY, NotRecent
 from idp.services.mail import Outbox
 from idp.services.second_factors import (
     AMR_TOTP,
@@ -29,7 +28,7 @@ from idp.services.second_factors import (
     totp_place,
     typed,
 )
-from idp.services.sessions import Sessions, SignedIn
+from idp.services.sessions import NotRecent, Sessions, SignedIn
 from idp.services.sign_in import has_second_factor
 from idp.store.errors import NotFound
 from idp.store.store import Store, Transaction
@@ -186,7 +185,7 @@ class SecondFactorSetup:
         return Setup(uri=uri, secret=secret, token=token)
 
     async def _check_allowed(self, tx: Transaction, signed_in: SignedIn) -> None:
-        if not signed_in.session.proven_since(self._clock() - RECENTLY):
+        if not self._sessions.is_recent(signed_in.session):
             raise NotRecent
         await self._check_strong(tx, signed_in)
 

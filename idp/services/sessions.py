@@ -19,6 +19,8 @@ from idp.store.store import Store, Transaction
 
 # How many people can be signed in in one browser at a time.
 MAX_ACCOUNTS = 5
+# How long ago somebody may have proved who they are to change how they sign in, or to take all that is kept along.
+RECENTLY = timedelta(minutes=5)
 # How often it is worth a write to remember that a session is in use.
 _TOUCH_AFTER = timedelta(minutes=1)
 
@@ -82,6 +84,10 @@ class Accounts:
         return replace(self, active=active, others=tuple(other for other in self.others if other.session.id != sid))
 
 
+class NotRecent(Exception):
+    """The person has to prove again who they are."""
+
+
 class Sessions:
     """Starts, finds and ends sessions; `on_end` is told after each end that something is owed now."""
 
@@ -101,6 +107,10 @@ class Sessions:
             async with self._store.write() as tx:
                 await tx.sessions.touch(found.session.id, now=now)
         return found
+
+    def is_recent(self, session: Session) -> bool:
+        """Whether whoever is signed in has proved who they are a few minutes ago at most."""
+        return session.proven_since(self._clock() - RECENTLY)
 
     async def find_accounts(self, active: str | None, others: Sequence[str], browser_state: str | None) -> Accounts:
         """Return who is signed in with these cookies, each person once.

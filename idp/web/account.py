@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from idp.protocol.parameters import Parameters
 from idp.services.sessions import Accounts, SignedIn
-from idp.web.account_page import account_page
+from idp.web.account_page import account_page, show_account_page
 from idp.web.application import MAX_LAB_FIELDS, describe, find_providers, host_of, ticked_labs, titles_of
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
@@ -36,13 +36,13 @@ async def _list(
     last_used = await state["applications"].last_used(signed_in.user.id)
     providers = await find_providers(request)
     logos = await state["logos"].urls(application.client for application in held)
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/apps.html",
-        status=status,
-        csrf=csrf,
         action=_PATH,
-        user_label=signed_in.user.label,
+        status=status,
         error=error,
         notice=notice,
         applications=[
@@ -61,9 +61,6 @@ async def _list(
             for application in held
         ],
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _list, stale=_STALE)

@@ -1,7 +1,6 @@
 """The page of all that is kept about oneself, to read and to take along."""
 
 import json
-from datetime import timedelta
 from typing import Any
 
 from starlette.requests import Request
@@ -14,8 +13,6 @@ from idp.web.responses import redirect
 from idp.web.services import Services, find_accounts
 
 _PATH = "/account/data"
-# How long ago somebody may have proved who they are: whoever finds a browser open is not to carry all of it away.
-_RECENTLY = timedelta(minutes=5)
 
 
 @page
@@ -55,7 +52,8 @@ async def _proven(request: Request[Services]) -> SignedIn | Response:
     accounts = await find_accounts(request)
     if accounts.active is None:
         return redirect(sign_in_path(_PATH))
-    if not accounts.active.session.proven_since(request.state["clock"]() - _RECENTLY):
+    # Whoever finds a browser open is not to carry all of it away.
+    if not request.state["sessions"].is_recent(accounts.active.session):
         return redirect(sign_in_path(_PATH, again=True))
     return accounts.active
 

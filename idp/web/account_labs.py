@@ -17,7 +17,7 @@ from idp.services.lab_reminders import ENDS_SOON
 from idp.services.opened_invitation import InvitationRefused
 from idp.services.sessions import Accounts, SignedIn
 from idp.store.errors import NotFound
-from idp.web.account_page import account_page
+from idp.web.account_page import account_page, show_account_page
 from idp.web.endpoint import page
 from idp.web.onward import second_factor_path, sign_in_path
 from idp.web.responses import redirect
@@ -47,13 +47,13 @@ async def _list(
     requests = await state["join_requests"].of_user(user)
     joinable = await state["join_requests"].joinable(user)
     shown = [*(each.lab for each in held), *(each.lab for each in invitations), *joinable]
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/labs.html",
-        status=status,
-        csrf=csrf,
         action=_PATH,
-        user_label=user.label,
+        status=status,
         error=error,
         notice=notice,
         logos=await state["logos"].urls(shown),
@@ -62,9 +62,6 @@ async def _list(
         requests=requests,
         joinable=joinable,
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _list, stale=_STALE)

@@ -1,7 +1,7 @@
 """What the pages of one's own account have in common: who is signed in, and whose form came."""
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,6 +31,28 @@ class Show(Protocol):
     ) -> Response:
         """Return the page."""
         ...
+
+
+def show_account_page(
+    request: Request[Services],
+    accounts: Accounts,
+    signed_in: SignedIn,
+    template: str,
+    /,
+    *,
+    action: str,
+    status: int = 200,
+    **context: Any,
+) -> Response:
+    """Return a page of the account of who is signed in, whose forms are theirs and go to `action`."""
+    cookies = request.state["cookies"]
+    csrf, fresh = cookies.form_token(request, signed_in)
+    response = request.state["pages"].render(
+        template, status=status, csrf=csrf, action=action, user_label=signed_in.user.label, **context
+    )
+    cookies.set_form(response, fresh)
+    cookies.set_missing_state(response, accounts)
+    return response
 
 
 Act = Callable[[Request[Services], Accounts, SignedIn, Parameters], Awaitable[Response]]

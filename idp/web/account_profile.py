@@ -10,7 +10,7 @@ from idp.protocol.parameters import Parameters
 from idp.services.accounts import AccountRefused
 from idp.services.own_profile import ADDRESS_FIELDS, OWN_CLAIMS
 from idp.services.sessions import Accounts, SignedIn
-from idp.web.account_page import account_page
+from idp.web.account_page import account_page, show_account_page
 from idp.web.services import Services
 
 _PATH = "/account/profile"
@@ -29,15 +29,14 @@ async def _show(
     values: Mapping[str, str] | None = None,
     errors: Mapping[str, str] | None = None,
 ) -> Response:
-    state = request.state
     user = signed_in.user
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/profile.html",
-        status=status,
-        csrf=csrf,
         action=_PATH,
-        user_label=user.label,
+        status=status,
         error=error,
         notice=notice,
         email=user.email,
@@ -46,9 +45,6 @@ async def _show(
         values=_values(user) if values is None else values,
         errors=errors or {},
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _show, stale=_STALE)

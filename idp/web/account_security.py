@@ -4,11 +4,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from idp.protocol.parameters import Parameters
-from idp.services.linked_accounts import NotRecent
 from idp.services.second_factor_setup import NotStrong, Setup, SetupGone
 from idp.services.second_factors import SECURITY_PATH, PendingGone, WrongCode
-from idp.services.sessions import Accounts, NewSession, SignedIn
-from idp.web.account_page import account_page
+from idp.services.sessions import Accounts, NewSession, NotRecent, SignedIn
+from idp.web.account_page import account_page, show_account_page
 from idp.web.cookies import StaleForm
 from idp.web.endpoint import page
 from idp.web.forms import read_form
@@ -34,20 +33,17 @@ async def _overview(
     status: int = 200,
 ) -> Response:
     state = request.state
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/security.html",
-        status=status,
-        csrf=csrf,
         action=SECURITY_PATH,
-        user_label=signed_in.user.label,
+        status=status,
         error=error,
         notice=notice,
         held=await state["second_factors"].of(signed_in.user),
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(SECURITY_PATH, _overview, stale=_STALE)

@@ -9,7 +9,7 @@ from idp.domain.device import device_of
 from idp.domain.session import Session
 from idp.protocol.parameters import Parameters
 from idp.services.sessions import Accounts, SignedIn
-from idp.web.account_page import account_page
+from idp.web.account_page import account_page, show_account_page
 from idp.web.responses import redirect
 from idp.web.services import Services
 
@@ -31,20 +31,17 @@ async def _list(
 ) -> Response:
     state = request.state
     held = await state["sessions"].held(signed_in.user)
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/sessions.html",
-        status=status,
-        csrf=csrf,
         action=_PATH,
-        user_label=signed_in.user.label,
+        status=status,
         error=error,
         notice=notice,
         sessions=[_shown(session, current=session.id == signed_in.session.id) for session in held],
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _list, stale=_STALE)

@@ -6,10 +6,9 @@ from starlette.responses import Response
 from idp.domain.provider import Provider
 from idp.protocol.parameters import Parameters
 from idp.protocol.upstream import UpstreamRefused
-from idp.services.linked_accounts import NotRecent
-from idp.services.sessions import Accounts, SignedIn
+from idp.services.sessions import Accounts, NotRecent, SignedIn
 from idp.services.upstream_visits import Onward
-from idp.web.account_page import account_page
+from idp.web.account_page import account_page, show_account_page
 from idp.web.onward import sign_in_path
 from idp.web.responses import redirect
 from idp.web.services import Services
@@ -34,15 +33,15 @@ async def _list(
     state = request.state
     held = await state["linked_accounts"].of(signed_in.user)
     offered = await state["providers"].shown()
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/linked.html",
+        action=_PATH,
         status=status,
         # The buttons lead to providers.
         transaction=True,
-        csrf=csrf,
-        action=_PATH,
-        user_label=signed_in.user.label,
         error=error,
         notice=notice,
         accounts=[
@@ -60,9 +59,6 @@ async def _list(
         ],
         providers=list(map(_shown, offered)),
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _list, stale=_STALE)
@@ -71,7 +67,7 @@ async def linked_accounts(
 ) -> Response:
     """List what is linked, take one of it away, or go to a provider to link more."""
     state = request.state
-    if not state["linked_accounts"].is_recent(signed_in.session):
+    if not state["sessions"].is_recent(signed_in.session):
         return redirect(sign_in_path(_PATH, again=True))
     if (name := form.get("link")) is not None:
         provider = await state["providers"].find(name)

@@ -6,9 +6,8 @@ from starlette.responses import Response
 from idp.crypto.password_strength import Strength
 from idp.protocol.parameters import Parameters
 from idp.services.accounts import AccountRefused
-from idp.services.linked_accounts import NotRecent
-from idp.services.sessions import Accounts, SignedIn
-from idp.web.account_page import account_page
+from idp.services.sessions import Accounts, NotRecent, SignedIn
+from idp.web.account_page import account_page, show_account_page
 from idp.web.onward import sign_in_path
 from idp.web.responses import redirect
 from idp.web.services import Services
@@ -33,7 +32,7 @@ async def _show(
     status: int = 200,
 ) -> Response:
     state = request.state
-    if not notice and not state["password_change"].is_recent(signed_in.session):
+    if not notice and not state["sessions"].is_recent(signed_in.session):
         # Before anything is typed that would be lost.
         return redirect(sign_in_path(_PATH, again=True))
     return await _render(request, accounts, signed_in, notice, {} if error is None else {"": error}, status)
@@ -48,20 +47,17 @@ async def _render(
     status: int,
 ) -> Response:
     state = request.state
-    csrf, fresh = state["cookies"].form_token(request, signed_in)
-    response = state["pages"].render(
+    return show_account_page(
+        request,
+        accounts,
+        signed_in,
         "account/password.html",
-        status=status,
-        csrf=csrf,
         action=_PATH,
-        user_label=signed_in.user.label,
+        status=status,
         has_password=await state["password_change"].has_password(signed_in.user),
         notice=notice,
         errors=errors,
     )
-    state["cookies"].set_form(response, fresh)
-    state["cookies"].set_missing_state(response, accounts)
-    return response
 
 
 @account_page(_PATH, _show, stale=_STALE)

@@ -9,8 +9,7 @@ from starlette.responses import Response
 
 from idp.domain.provider import Provider
 from idp.protocol.upstream import UpstreamFault, UpstreamRefused
-from idp.services.linked_accounts import NotRecent
-from idp.services.sessions import Accounts
+from idp.services.sessions import Accounts, NotRecent
 from idp.services.upstream_arrival import link_of
 from idp.services.upstream_sign_in import Arrival, ArrivalRefused, Then
 from idp.services.upstream_visits import Onward, Purpose, Returned, VisitGone
@@ -205,7 +204,7 @@ async def _ask_to_link(
     proven = (
         active is not None
         and (user is None or user.id == active.user.id)
-        and state["linked_accounts"].is_recent(active.session)
+        and state["sessions"].is_recent(active.session)
     )
     csrf, fresh = state["cookies"].form_token(request, active)
     path = request.scope["path"]
